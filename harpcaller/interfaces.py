@@ -1,0 +1,347 @@
+"""The seams between rooms: read this first.
+
+Each room knows the others by what is here; only :mod:`harpcaller.service` names concrete
+classes of two rooms.  Every method that may have to wait returns a Deferred, also where
+today's provider has the answer at hand: another (PostgreSQL behind :class:`IJobStore`,
+worker processes behind :class:`ICaller`) would not.  None of them may assume that this
+dispatcher is the only one.
+
+The values that cross the seams are frozen.  Times are Unix seconds (floats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from harpcaller.wire.agent import Credentials
+from harpcaller.wire.client import Call, JobId, JobStatus, Record
+from harpcaller.wire.ending import Ending
+from harpcaller.wire.values import Raw
+
+# --- A job's life as facts -----------------------------------------------------------------
+
+
+@attrs.frozen
+class Submitted:
+    """A call became a job.  Its queue carries the concurrency that is in force there."""
+
+    call: Call
+    at: float
+
+
+@attrs.frozen
+class Started:
+    """The job's turn came."""
+
+    at: float
+
+
+@attrs.frozen
+class Recorded:
+    """The agent said something; ``record.time`` is set."""
+
+    record: Record
+
+
+@attrs.frozen
+class Ended:
+    """The job ended, in one way or the other."""
+
+    ending: Ending
+    at: float
+
+
+#: What happens to a job, in the order ``Submitted Started? Recorded* Ended``.
+Fact = Submitted | Started | Recorded | Ended
+
+
+# --- Store ---------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class StoredJob:
+    """A job as lists show it."""
+
+    job_id: JobId
+    status: JobStatus
+
+
+@attrs.frozen
+class LeftOver:
+    """A job that had not ended when the store was closed or the daemon died."""
+
+    job_id: JobId
+    call: Call
+    submitted_at: float
+    started_at: float | None
+    records: int
+
+
+@attrs.frozen
+class Page:
+    """Some records of a job, and its ending once no more records follow them."""
+
+    records: tuple[Record, ...]
+    ending: Ending | None
+
+
+@attrs.frozen
+class Pruned:
+    """What a pruning did."""
+
+    removed: int
+    failed: int
+
+
+class IJobStore(Interface):
+    """Jobs on disk.
+
+    A job that isn't there is :class:`~harpcaller.errors.InvalidJobId`; one that can't be read
+    or written is :class:`~harpcaller.errors.StorageError`.  Reading gives only what is durable.
+    """
+
+    def open() -> Deferred[Sequence[LeftOver]]:
+        """Take the store, recover it, and give the jobs that had not ended, oldest first."""
+
+    def close() -> Deferred[None]:
+        """Write everything down and give the store up."""
+
+    def add(job_id: JobId, fact: Fact) -> Deferred[None]:
+        """Write down what happened.
+
+        The facts of one job are kept in the order of the calls; the first is
+        :class:`Submitted`.  Fires when the fact is as durable as the settings ask for.
+        """
+
+    def call(job_id: JobId) -> Deferred[Call]:
+        """Read back the call that a job was made of."""
+
+    def status(job_id: JobId) -> Deferred[JobStatus]:
+        """Tell what a job is and how far it came."""
+
+    def ending(job_id: JobId) -> Deferred[Ending | None]:
+        """Tell how a job ended; None while it hasn't."""
+
+    def count(job_id: JobId) -> Deferred[int]:
+        """Count a job's records without reading them."""
+
+    def read(job_id: JobId, since: int) -> Deferred[Page]:
+        """Read records from number ``since`` on, as many as fit a bounded page.
+
+        A page without records and without ending means: nothing more now.
+        """
+
+    def jobs(after: int, limit: int) -> Deferred[tuple[Sequence[StoredJob], int]]:
+        """List jobs in order of submission, ended ones too.
+
+        Args:
+            after: 0, or the position that the last call gave.
+            limit: How many at most.
+
+        Returns:
+            The jobs, and the position to go on from; no jobs means the end.
+        """
+
+    def prune(ended_before: float) -> Deferred[Pruned]:
+        """Forget the jobs that ended before this time."""
+
+
+# --- Hosts ---------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Host:
+    """An agent's place and what it wants to hear; ``repr`` never shows the password."""
+
+    hostname: str
+    address: str
+    port: int
+    credentials: Credentials = attrs.field(repr=False)
+
+
+class IHosts(Interface):
+    """The registry of hosts."""
+
+    def find(hostname: str) -> Deferred[Host]:
+        """Look a host up; :class:`~harpcaller.errors.UnknownHost` if it isn't there."""
+
+    def all() -> Sequence[Host]:
+        """Give every host, by name."""
+
+    def refresh() -> Deferred[str | None]:
+        """Run the filler script now, or join the run that is under way.
+
+        Returns:
+            None when the registry is what the script printed, else why nothing changed.
+        """
+
+
+@attrs.frozen
+class ProcessEnded:
+    """How a process ended: an exit code, or the signal that killed it."""
+
+    exit_code: int | None
+    signal: int | None
+    output: bytes
+
+
+class IProcessRunner(Interface):
+    """The door through which processes start."""
+
+    def run(
+        argv: Sequence[str], *, error_line: Callable[[bytes], None], timeout_seconds: float
+    ) -> Deferred[ProcessEnded]:
+        """Run a command without a shell, its standard input empty.
+
+        Cancelling kills it.
+
+        Args:
+            argv: The program's path and its arguments.
+            error_line: Called with each line of its error output.
+            timeout_seconds: When to kill it.
+
+        Raises:
+            OSError: It can't be started.
+        """
+
+
+# --- Calling -------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Limits:
+    """How long a call may take: between two messages, and from start to end."""
+
+    silence_seconds: float
+    total_seconds: float
+
+
+class ICallSink(Interface):
+    """Where the records of a running call go."""
+
+    def record(data: Raw) -> Deferred[None]:
+        """Take a record; fires when it is stored, which is when the next is wanted.
+
+        A caller holds back an agent that is far ahead of this.
+        """
+
+
+class ICaller(Interface):
+    """What carries a call out."""
+
+    def call(
+        host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
+    ) -> Deferred[Ending]:
+        """Run one call on one agent.
+
+        It never fails but by a bug or by being cancelled: whatever goes wrong with peer or
+        network is an ending.  Cancelling closes the connection, which ends the procedure.
+
+        Args:
+            clearance: The request is sent only after this fired, so that connecting can
+                begin before the job's start is stored.  Belongs to the caller from now on.
+        """
+
+
+# --- Queues --------------------------------------------------------------------------------
+
+
+class IBoard(Interface):
+    """Who may run now."""
+
+    def reserve(call: Call) -> Call:
+        """Announce a job: its queue lives from now on.
+
+        Returns:
+            The call with the concurrency that is in force in its queue.
+        """
+
+    def join(job_id: JobId, call: Call, start: Callable[[JobId], None]) -> None:
+        """Wait in line; ``start`` is called, never from inside this call, when it is its turn."""
+
+    def leave(job_id: JobId, call: Call) -> None:
+        """Give the place up, waited for, running or only reserved (then it never joins)."""
+
+    def queues() -> Sequence[Raw]:
+        """Give the names of the queues that live, oldest first."""
+
+    def members(name: Raw) -> Sequence[JobId]:
+        """Give the jobs of a queue, the running ones first, then in the order of the line."""
+
+
+# --- The dispatcher, for listener and control -----------------------------------------------
+
+
+class IFollower(Interface):
+    """One reader's place in one job's stream."""
+
+    def next_page() -> Deferred[Page]:
+        """Wait for records or the ending; a page with an ending is the last.
+
+        One call at a time.  Cancelling gives the waiting up.
+        """
+
+
+class IDispatcher(Interface):
+    """Everything that can be done with jobs."""
+
+    def submit(call: Call, peer: str) -> Deferred[JobId]:
+        """Make a job of a call; fires when it is stored.  ``peer`` is for the log."""
+
+    def cancel(job_id: JobId) -> Deferred[bool]:
+        """End a job; False if it had ended already or there is none."""
+
+    def ending(job_id: JobId, wait: bool) -> Deferred[Ending | None]:
+        """Tell how a job ended, or None if it hasn't and ``wait`` is false."""
+
+    def status(job_id: JobId) -> Deferred[JobStatus]:
+        """Tell what a job is and how far it came."""
+
+    def read(job_id: JobId, since: int) -> Deferred[Page]:
+        """Read a page of what there is now, without waiting."""
+
+    def follow(job_id: JobId, since: int) -> IFollower:
+        """Read from record ``since`` on until the end."""
+
+    def position(job_id: JobId, recent: int) -> Deferred[int]:
+        """Give the number from which the last ``recent`` of the records so far are read."""
+
+    def living() -> Sequence[JobId]:
+        """Give the jobs that wait or run, in order of submission."""
+
+    def jobs(after: int, limit: int) -> Deferred[tuple[Sequence[StoredJob], int]]:
+        """List all jobs; see :meth:`IJobStore.jobs`."""
+
+    def queues() -> Sequence[Raw]:
+        """Give the names of the queues that live."""
+
+    def queue_members(name: Raw) -> Sequence[JobId]:
+        """Give the jobs of a queue."""
+
+    def cancel_queue(name: Raw) -> Deferred[int]:
+        """End all jobs that are in the queue now; tells how many it ended."""
+
+    def prune(max_age_seconds: float) -> Deferred[Pruned]:
+        """Forget the jobs that ended longer ago than this."""
+
+
+class IDaemon(Interface):
+    """What an operator can ask of the daemon as a whole."""
+
+    pid: int = Attribute("The daemon's process id.")
+
+    def ready() -> Deferred[None]:
+        """Fire once start-up is complete."""
+
+    def stop() -> None:
+        """Begin a graceful stop."""
+
+    def reload() -> Deferred[Sequence[str]]:
+        """Read the configuration again; gives every problem, and if any, nothing changed."""
+
+    def reopen_logs() -> None:
+        """Close the log file and open it anew."""

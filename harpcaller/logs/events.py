@@ -1,0 +1,54 @@
+"""Saying that something happened.
+
+An event is a kind (``job.submitted``), a level and a context of plain values (job,
+host, procedure, peer, queue...).  Format strings are literals and data are fields: a
+format made from data could call methods.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+
+class EventLog:
+    """Where one room tells what happens in it.
+
+    Args:
+        room: The room's name, the second part of the events' namespace.
+    """
+
+    def __init__(self, room: str) -> None:
+        self._logger = Logger(namespace=f"harpcaller.{room}")
+
+    def info(self, kind: str, /, **context: object) -> None:
+        """Tell what is expected to happen."""
+        self._logger.emit(LogLevel.info, "{kind} {context}", kind=kind, context=context)
+
+    def warn(self, kind: str, /, **context: object) -> None:
+        """Tell what an operator may want to look at."""
+        self._logger.emit(LogLevel.warn, "{kind} {context}", kind=kind, context=context)
+
+    def error(self, kind: str, /, **context: object) -> None:
+        """Tell what keeps the daemon from doing its work."""
+        self._logger.emit(LogLevel.error, "{kind} {context}", kind=kind, context=context)
+
+    def bug(self, kind: str, failure: Failure, /, **context: object) -> None:
+        """Tell of an exception that nobody meant to happen, with its traceback."""
+        self._logger.failure("{kind} {context}", failure=failure, kind=kind, context=context)
+
+
+def forget(work: Deferred[object], log: EventLog, what: str) -> None:
+    """Let work go on that nobody waits for; a failure of it is logged as a bug.
+
+    Args:
+        work: It must have no other user.
+        what: The kind of event to log a failure as.
+    """
+
+    def failed(failure: Failure) -> None:
+        if not isinstance(failure.value, CancelledError):
+            log.bug(what, failure)
+
+    _ = work.addErrback(failed)

@@ -1,0 +1,159 @@
+"""Caller to agent and back: requests and messages (``doc/protocol`` §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Union
+
+from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
+from harpcaller.wire.client import as_arguments
+from harpcaller.wire.ending import Cancelled, Ending, from_members, members_of
+from harpcaller.wire.values import (
+    FALSE,
+    TRUE,
+    BadField,
+    NotJSON,
+    Raw,
+    as_boolean,
+    as_object,
+    as_string,
+    build,
+    encode,
+    members,
+)
+
+#: The longest request line an agent reads, in bytes.
+MAX_REQUEST_SIZE = 1024 * 1024
+#: The longest message a caller reads from an agent, in bytes.
+MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+#: The TCP port that an agent listens on.
+DEFAULT_PORT = 4306
+
+_ONE = Raw(b"1")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who calls; the password is kept out of ``repr``."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ProcedureCall:
+    """The request to run a procedure."""
+
+    procedure: str
+    arguments: Raw
+    credentials: Credentials
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """The agent has taken the call; ``streaming`` tells whether records may follow."""
+
+    streaming: bool
+
+
+@dataclass(frozen=True)
+class Said:
+    """A record of a streaming procedure."""
+
+    data: Raw
+
+
+#: What an agent says: an acknowledgement, records, and one ending.
+Message = Union[Acknowledged, Said, Ending]
+
+
+def encode_request(call: ProcedureCall) -> bytes:
+    """Write a request, its newline included."""
+    user = call.credentials
+    fields = {
+        "harp": _ONE,
+        "procedure": encode(call.procedure),
+        "arguments": call.arguments,
+        "auth": build({"user": encode(user.user), "password": encode(user.password)}),
+    }
+    return build(fields) + b"\n"
+
+
+def decode_request(line: bytes) -> ProcedureCall:
+    """Read a request.
+
+    Raises:
+        ParseError: It isn't JSON.
+        InvalidProtocol: ``harp`` is missing or not 1.
+        InvalidRequest: Anything else is amiss; the message names the field.
+    """
+    try:
+        found = members(line)
+    except NotJSON as error:
+        raise ParseError(str(error)) from None
+    if found.get("harp") != _ONE:
+        raise InvalidProtocol("harp: expected 1, the only version there is")
+    try:
+        return _decode_call(found)
+    except (NotJSON, BadField) as error:
+        raise InvalidRequest(str(error)) from None
+
+
+def _decode_call(found: dict[str, Raw]) -> ProcedureCall:
+    for needed in ("procedure", "arguments", "auth"):
+        if needed not in found:
+            raise BadField(f"{needed}: missing")
+    for key in found:
+        if key not in ("harp", "procedure", "arguments", "auth"):
+            raise BadField(f"{key[:60]}: unknown field")
+    auth = as_object(found["auth"], "auth")
+    for needed in ("user", "password"):
+        if needed not in auth:
+            raise BadField(f"auth.{needed}: missing")
+        if auth[needed][:1] != b'"':
+            # Said without the value: it is a secret, if a mistyped one.
+            raise BadField(f"auth.{needed}: expected a string")
+    return ProcedureCall(
+        as_string(found["procedure"], "procedure"),
+        as_arguments(found["arguments"]),
+        Credentials(
+            as_string(auth["user"], "auth.user"), as_string(auth["password"], "auth.password")
+        ),
+    )
+
+
+def encode_message(message: Message) -> bytes:
+    """Write what an agent says, its newline included."""
+    if isinstance(message, Acknowledged):
+        streaming = TRUE if message.streaming else FALSE
+        return b'{"harp":1,"stream_result":%s}\n' % streaming
+    if isinstance(message, Said):
+        return b'{"stream":%s}\n' % message.data
+    fields = members_of(message)
+    if "error" in fields:
+        fields = {"harp": _ONE, **fields}
+    return build(fields) + b"\n"
+
+
+def decode_message(line: bytes) -> Message:
+    """Read what an agent says; fields that aren't known are passed over.
+
+    Raises:
+        ProtocolError: It is none of the messages.
+    """
+    try:
+        found = members(line)
+        if "harp" in found and found["harp"] != _ONE:
+            raise BadField("harp: expected 1, the only version there is")
+        if "stream_result" in found:
+            if "harp" not in found:
+                raise BadField("harp: missing from the acknowledgement")
+            return Acknowledged(as_boolean(found["stream_result"], "stream_result"))
+        if "stream" in found:
+            return Said(found["stream"])
+        ending = from_members(found)
+    except (NotJSON, BadField) as error:
+        raise ProtocolError(f"the agent's message: {error}") from None
+    if ending is None or isinstance(ending, Cancelled):
+        raise ProtocolError("the agent's message is of no known kind")
+    return ending

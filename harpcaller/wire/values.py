@@ -1,0 +1,344 @@
+"""The only JSON door: strict on the way in, exact for what is only carried.
+
+A value that nobody here needs to understand (arguments, info, results, records) is
+checked once and travels as the bytes that came: :data:`Raw`.  So ``1e5`` comes back as
+``1e5`` and a 40-digit integer keeps its digits.  What isn't standard JSON (RFC 8259) is
+refused: NaN and its like, bytes that aren't UTF-8, nesting deeper than
+:data:`MAX_DEPTH`.  Keys that stand twice are refused in objects that we read ourselves, and
+carried as they came otherwise.
+
+This is the standard library's parser and not a faster one because the client library
+may use nothing else, and because the faster ones pass over bad UTF-8 in carried values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import accumulate
+from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
+from typing import Any, NewType, NoReturn
+
+#: A JSON value, checked, as the bytes that came (or that :func:`encode` made).
+Raw = NewType("Raw", bytes)
+
+#: How deep arrays and objects may nest, the outermost counted.
+MAX_DEPTH = 500
+
+NULL = Raw(b"null")
+TRUE = Raw(b"true")
+FALSE = Raw(b"false")
+EMPTY_LIST = Raw(b"[]")
+
+_LARGEST = 2**63 - 1
+_space = re.compile(r"[ \t\r\n]*").match
+# The closing quote is optional, so that an unterminated string costs linear time.
+_strings = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_not_brackets = bytes(set(range(256)) - set(b"[]{}"))
+_integer = re.compile(rb"-?[0-9]+").fullmatch
+_number = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
+
+
+class NotJSON(ValueError):
+    """The bytes aren't one JSON value in the sense of this module."""
+
+
+class BadField(ValueError):
+    """A field has the wrong type or value; the message names it."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise NotJSON(f"{name} is not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise NotJSON(f"the key {json.dumps(key)} stands twice")
+            seen.add(key)
+    return result
+
+
+# Numbers stay text in the checking pass: nothing is computed from them, so a number of
+# any length costs only its reading.
+_checker = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+_reader = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
+_exact_reader = json.JSONDecoder(
+    parse_int=lambda text: ("number", text),
+    parse_float=lambda text: ("number", text),
+    parse_constant=_refuse_constant,
+    object_pairs_hook=lambda pairs: ("object", _unique(pairs)),
+)
+_writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ascii_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def _text(data: bytes, max_depth: int) -> str:
+    """Decode, refusing bad UTF-8 and deep nesting before the parser meets them."""
+    if data.count(b"[") + data.count(b"{") > max_depth:
+        brackets = _strings.sub(b"", data).translate(None, _not_brackets)
+        steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
+        if max(accumulate(steps), default=0) > max_depth:
+            raise NotJSON(f"nested deeper than {max_depth} levels")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJSON(f"not UTF-8 at byte {error.start}") from None
+
+
+def _parse(decoder: json.JSONDecoder, text: str, position: int) -> tuple[Any, int]:
+    try:
+        return decoder.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        raise NotJSON(f"not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise NotJSON("nested too deeply") from None
+    except ValueError as error:
+        if isinstance(error, NotJSON):
+            raise
+        # int() refuses texts of more than 4,300 digits.
+        raise NotJSON("a number has too many digits") from None
+
+
+def members(line: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Raw]:
+    """Split one JSON object into its members, the values left as bytes.
+
+    Raises:
+        NotJSON: It isn't one object, or a key stands twice in it.
+    """
+    text = _text(line, max_depth)
+    position = _space(text, 0).end()  # type: ignore[union-attr]  # it matches always
+    if text[position : position + 1] != "{":
+        _parse(_checker, text, position)
+        raise NotJSON("expected a JSON object")
+    found: dict[str, Raw] = {}
+    position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
+    if text[position : position + 1] == "}":
+        position += 1
+    else:
+        position = _members(text, position, found)
+    position = _space(text, position).end()  # type: ignore[union-attr]  # likewise
+    if position != len(text):
+        raise NotJSON(f"not JSON: more text after the object, at character {position}")
+    return found
+
+
+def _members(text: str, position: int, found: dict[str, Raw]) -> int:
+    """Read ``"key": value, ...}`` into ``found``; return the position after the brace."""
+    while True:
+        if text[position : position + 1] != '"':
+            raise NotJSON(f"not JSON: expected a key at character {position}")
+        try:
+            key, position = scanstring(text, position + 1, True)
+        except json.JSONDecodeError as error:
+            raise NotJSON(f"not JSON: {error.msg} at character {error.pos}") from None
+        position = _space(text, position).end()  # type: ignore[union-attr]  # it matches always
+        if text[position : position + 1] != ":":
+            raise NotJSON(f"not JSON: expected ':' at character {position}")
+        position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
+        _, end = _parse(_checker, text, position)
+        if key in found:
+            raise NotJSON(f"the key {json.dumps(key)} stands twice")
+        found[key] = Raw(text[position:end].encode("utf-8"))
+        position = _space(text, end).end()  # type: ignore[union-attr]  # likewise
+        following = text[position : position + 1]
+        if following == "}":
+            return position + 1
+        if following != ",":
+            raise NotJSON(f"not JSON: expected ',' or '}}' at character {position}")
+        position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
+
+
+def check(data: bytes) -> Raw:
+    """Check that the bytes are one JSON value and give them back, outer space cut off.
+
+    Raises:
+        NotJSON: They aren't.
+    """
+    text = _text(data, MAX_DEPTH).strip(" \t\r\n")
+    _, end = _parse(_checker, text, 0)
+    if end != len(text):
+        raise NotJSON(f"not JSON: more text after the value, at character {end}")
+    return Raw(text.encode("utf-8"))
+
+
+def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+    """Read a JSON value into Python's own types.
+
+    Raises:
+        NotJSON: It isn't one value, or a key stands twice in one of its objects.
+    """
+    text = _text(data, max_depth).strip(" \t\r\n")
+    value, end = _parse(_reader, text, 0)
+    if end != len(text):
+        raise NotJSON(f"not JSON: more text after the value, at character {end}")
+    return value
+
+
+def encode(value: object) -> Raw:
+    """Write a Python value as compact JSON.
+
+    Raises:
+        NotJSON: It has no JSON form (NaN, a set, a circle, nesting too deep).
+    """
+    try:
+        try:
+            data = _writer.encode(value).encode("utf-8")
+        except UnicodeEncodeError:
+            # Half a surrogate pair has no UTF-8, but it has an escape.
+            data = _ascii_writer.encode(value).encode("ascii")
+    except (TypeError, ValueError) as error:
+        raise NotJSON(str(error)) from None
+    except RecursionError:
+        raise NotJSON("nested too deeply") from None
+    _text(data, MAX_DEPTH)
+    return Raw(data)
+
+
+def build(fields: dict[str, Raw]) -> Raw:
+    """Write an object of values that are bytes already, in the order given.
+
+    The keys are ours: plain ASCII without quotes or backslashes.
+    """
+    return Raw(
+        b"{%s}"
+        % b",".join([b'"%s":%s' % (key.encode("ascii"), raw) for key, raw in fields.items()])
+    )
+
+
+def canonical(data: bytes) -> bytes:
+    """Give a text that is the same for two values exactly when they are equal as JSON.
+
+    Key order is irrelevant, numbers go by value (``1``, ``1.0`` and ``10e-1`` are one),
+    and ``true`` is not 1.
+
+    Raises:
+        NotJSON: It isn't one value, or a key stands twice in one of its objects.
+    """
+    text = _text(data, MAX_DEPTH).strip(" \t\r\n")
+    value, end = _parse(_exact_reader, text, 0)
+    if end != len(text):
+        raise NotJSON(f"not JSON: more text after the value, at character {end}")
+    return _canonical(value).encode("utf-8")
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, tuple):
+        kind, content = value
+        if kind == "number":
+            return _canonical_number(content)
+        inner = (f"{json.dumps(key)}:{_canonical(content[key])}" for key in sorted(content))
+        return "{" + ",".join(inner) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    return json.dumps(value)
+
+
+def _canonical_number(text: str) -> str:
+    """Digits without zeros at either end, and the power of ten they are multiplied by."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    digits = (whole.lstrip("-") + fraction).lstrip("0")
+    stripped = digits.rstrip("0")
+    if not stripped:
+        return "0"
+    if len(exponent) > 20:
+        raise NotJSON("a number has too many digits in its exponent")
+    power = int(exponent or "0") - len(fraction) + len(digits) - len(stripped)
+    return f"{sign}{stripped}e{power}"
+
+
+def kind_of(raw: bytes) -> str:
+    """Say in words what sort of value this is: "a string", "an object"..."""
+    if _number(raw):
+        return "a number"
+    return {b'"': "a string", b"[": "a list", b"{": "an object"}.get(raw[:1], raw.decode("ascii"))
+
+
+def _shown(raw: bytes) -> str:
+    """A value as messages quote it: short scalars as they are, the rest by kind."""
+    if raw[:1] in (b"[", b"{") or len(raw) > 40:
+        return kind_of(raw)
+    return raw.decode("utf-8")
+
+
+def _short_number(raw: bytes) -> bool:
+    # Reading a million digits as a float takes more than linear time.
+    return len(raw) <= 64 and _number(raw) is not None
+
+
+def as_string(raw: Raw, field: str) -> str:
+    """Read a string that can be written as UTF-8.
+
+    Raises:
+        BadField: It is something else.
+    """
+    if raw[:1] != b'"':
+        raise BadField(f"{field}: expected a string, got {_shown(raw)}")
+    text, _ = scanstring(raw.decode("utf-8"), 1, True)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadField(f"{field}: half of a surrogate pair in a string") from None
+    return str(text)
+
+
+def as_boolean(raw: Raw, field: str) -> bool:
+    """Read ``true`` or ``false``.
+
+    Raises:
+        BadField: It is something else.
+    """
+    if raw not in (TRUE, FALSE):
+        raise BadField(f"{field}: expected true or false, got {_shown(raw)}")
+    return raw == TRUE
+
+
+def as_integer(raw: Raw, field: str, *, least: int = 0) -> int:
+    """Read an integer of at most 64 bits; ``1.0`` and ``true`` are none.
+
+    Raises:
+        BadField: It is something else, or smaller than ``least``.
+    """
+    what = {0: "a non-negative integer", 1: "a positive integer"}.get(least, "an integer")
+    if not _integer(raw) or len(raw) > 20 or not least <= int(raw) <= _LARGEST:
+        raise BadField(f"{field}: expected {what}, got {_shown(raw)}")
+    return int(raw)
+
+
+def as_seconds(raw: Raw, field: str) -> float:
+    """Read a positive, finite number of seconds.
+
+    Raises:
+        BadField: It is something else.
+    """
+    if not _short_number(raw) or not 0 < float(raw) < float("inf"):
+        raise BadField(f"{field}: expected a positive number of seconds, got {_shown(raw)}")
+    return float(raw)
+
+
+def as_time(raw: Raw, field: str) -> float:
+    """Read a Unix time in seconds, with or without a fraction.
+
+    Raises:
+        BadField: It is something else.
+    """
+    if not _short_number(raw) or not abs(float(raw)) < float("inf"):
+        raise BadField(f"{field}: expected a Unix time, got {_shown(raw)}")
+    return float(raw)
+
+
+def as_object(raw: Raw, field: str) -> dict[str, Raw]:
+    """Split an object into its members.
+
+    Raises:
+        BadField: It is something else.
+        NotJSON: A key stands twice in it.
+    """
+    if raw[:1] != b"{":
+        raise BadField(f"{field}: expected an object, got {_shown(raw)}")
+    return members(raw)
