@@ -1,0 +1,1 @@
+"""Public fakes: what programs built on this package can test themselves with."""
