@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from harpcaller.wire.agent import Credentials
-from harpcaller.wire.client import Call, JobId, JobStatus, Record
+from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec, Record
 from harpcaller.wire.ending import Ending
 from harpcaller.wire.values import Raw
 
@@ -238,33 +238,38 @@ class ICaller(Interface):
     ) -> Deferred[Ending]:
         """Run one call on one agent.
 
-        It never fails but by a bug or by being cancelled: whatever goes wrong with peer or
-        network is an ending.  Cancelling closes the connection, which ends the procedure.
+        Whatever goes wrong with peer or network is an ending.  Cancelling closes the
+        connection, which ends the procedure.
 
         Args:
             clearance: The request is sent only after this fired, so that connecting can
                 begin before the job's start is stored.  Belongs to the caller from now on.
+
+        Raises:
+            StorageError: The clearance or the sink failed with it.
         """
 
 
 # --- Queues --------------------------------------------------------------------------------
 
 
+class IPlace(Interface):
+    """One job's place in its queue."""
+
+    concurrency: int = Attribute("How many of the queue's jobs may run at once.")
+
+    def wait(start: Callable[[], None]) -> None:
+        """Stand in line; ``start`` is called, never from inside this call, at the job's turn."""
+
+    def leave() -> None:
+        """Give the place up: reserved, waited for or running."""
+
+
 class IBoard(Interface):
     """Who may run now."""
 
-    def reserve(call: Call) -> Call:
-        """Announce a job: its queue lives from now on.
-
-        Returns:
-            The call with the concurrency that is in force in its queue.
-        """
-
-    def join(job_id: JobId, call: Call, start: Callable[[JobId], None]) -> None:
-        """Wait in line; ``start`` is called, never from inside this call, when it is its turn."""
-
-    def leave(job_id: JobId, call: Call) -> None:
-        """Give the place up, waited for, running or only reserved (then it never joins)."""
+    def reserve(job_id: JobId, queue: QueueSpec) -> IPlace:
+        """Announce a job: its queue lives from now on, until every place is given up."""
 
     def queues() -> Sequence[Raw]:
         """Give the names of the queues that live, oldest first."""

@@ -1,0 +1,1 @@
+"""PURE: a job's machine and its two clocks.  No I/O; time is passed in."""
