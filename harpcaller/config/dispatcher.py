@@ -1,0 +1,305 @@
+"""The dispatcher's settings: every key, every default.
+
+Reading a file finds every mistake in one go.  A key that nobody knows is only a warning, so
+that a file for a newer version still starts an older one.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from harpcaller.config import fields
+from harpcaller.config.addresses import ListenAddress, listen_address
+from harpcaller.config.fields import Mistake, Setting
+from harpcaller.config.lines import Place, lines_of
+from harpcaller.config.problems import ConfigurationError, Problem, nearest
+
+#: Where the configuration is when nobody says otherwise.
+DEFAULT_PATH = Path("/etc/harpcaller/harpcaller.toml")
+
+LogHandler = Literal["stdout", "syslog", "journal"]
+
+
+_bare = re.compile(r"[A-Za-z0-9_-]{1,60}").fullmatch
+
+
+def _key(key: str) -> str:
+    return key if _bare(key) else fields.shown(key)
+
+
+@attrs.frozen
+class Source:
+    """Where settings came from, for messages about them."""
+
+    file: str = "harpcaller.toml"
+    lines: Mapping[Place, int] = attrs.field(factory=dict)
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """Tell of a problem with what stands at a place, or would stand there."""
+        shorter = place
+        while shorter and shorter not in self.lines:
+            shorter = shorter[:-1]
+        name = ".".join(_key(key) for key in place if isinstance(key, str))
+        return Problem(self.file, self.lines.get(shorter), f"{name}: {message}")
+
+
+@attrs.frozen(kw_only=True)
+class ErlangSettings:
+    """The ``[erlang]`` section.
+
+    ``log_file`` is the event log's file; the rest is what ``dist-erl-start`` is asked with.
+    """
+
+    node_name: str = "harpcaller"
+    name_type: Literal["longnames", "shortnames"] = "longnames"
+    cookie_file: Path | None = None
+    distributed_immediate: bool = False
+    log_file: Path | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that the dispatcher's operator decides.
+
+    Args:
+        ca_file: CAs that agents' certificates may lead to, in PEM.
+        known_certs_file: Agents' certificates that are good as they are, in PEM.
+        max_age_seconds: How long ended jobs are remembered; None is for ever.
+        shutdown_grace_seconds: How long running jobs get to end when the daemon stops.
+        max_request_size: The longest request line, in bytes.
+        log_format: How lines look on standard output and in the log file.
+        source: The file all this is from.
+    """
+
+    stream_directory: Path
+    host_db: Path
+    host_db_script: Path
+    listen: tuple[ListenAddress, ...] = (ListenAddress(None, 3502),)
+    ca_file: Path | None = None
+    known_certs_file: Path | None = None
+    verify_hostname: bool = False
+    default_timeout_seconds: float = 600.0
+    max_exec_time_seconds: float = 600.0
+    max_age_seconds: float | None = None
+    host_db_refresh_seconds: float = 900.0
+    host_db_script_timeout_seconds: float = 3600.0
+    log_handlers: tuple[LogHandler, ...] = ("stdout",)
+    log_format: Literal["text", "json"] = "text"
+    durability: Literal["full", "end", "none"] = "full"
+    connect_timeout_seconds: float = 10.0
+    shutdown_grace_seconds: float = 10.0
+    client_idle_timeout_seconds: float = 300.0
+    max_request_size: int = 1024 * 1024
+    erlang: ErlangSettings = ErlangSettings()
+    source: Source = attrs.field(factory=Source, eq=False, repr=False)
+
+
+@attrs.frozen
+class Loaded:
+    """Settings, and what is odd about the file they are from."""
+
+    settings: Settings
+    warnings: tuple[Problem, ...]
+
+
+_HANDLERS = {
+    "harpcaller_stdout_h": "stdout",
+    "harpcaller_syslog_h": "syslog",
+    "stdout": "stdout",
+    "syslog": "syslog",
+    "journal": "journal",
+}
+
+#: Settings that a running dispatcher keeps until its next start.
+FIXED = {
+    "stream_directory": "the jobs under way are there",
+    "durability": "the store was opened with it",
+}
+
+
+def _main(folder: Path) -> dict[str, Setting]:
+    """The keys of the main section; relative paths start at ``folder``."""
+    path = fields.path(folder)
+    return {
+        "listen": Setting("listen", _listen),
+        "ca_file": Setting("ca_file", path),
+        "known_certs_file": Setting("known_certs_file", path),
+        "verify_hostname": Setting("verify_hostname", fields.boolean),
+        "stream_directory": Setting("stream_directory", path, mandatory=True),
+        "default_timeout": Setting("default_timeout_seconds", fields.seconds),
+        "max_exec_time": Setting("max_exec_time_seconds", fields.seconds),
+        "max_age": Setting("max_age_seconds", fields.hours),
+        "host_db": Setting("host_db", path, mandatory=True),
+        "host_db_script": Setting("host_db_script", path, mandatory=True),
+        "host_db_refresh": Setting("host_db_refresh_seconds", fields.seconds),
+        "host_db_script_timeout": Setting("host_db_script_timeout_seconds", fields.seconds),
+        "log_handlers": Setting("log_handlers", _log_handlers),
+        "log_format": Setting("log_format", fields.choice("text", "json")),
+        "durability": Setting("durability", fields.choice("full", "end", "none")),
+        "connect_timeout": Setting("connect_timeout_seconds", fields.seconds),
+        "shutdown_grace": Setting("shutdown_grace_seconds", fields.seconds_or_zero),
+        "client_idle_timeout": Setting("client_idle_timeout_seconds", fields.seconds),
+        "max_request_size": Setting("max_request_size", fields.size(1024, 1024**3)),
+    }
+
+
+def _erlang(folder: Path) -> dict[str, Setting]:
+    """The keys of the ``[erlang]`` section."""
+    path = fields.path(folder)
+    return {
+        "node_name": Setting("node_name", fields.text),
+        "name_type": Setting("name_type", fields.choice("longnames", "shortnames")),
+        "cookie_file": Setting("cookie_file", path),
+        "distributed_immediate": Setting("distributed_immediate", fields.boolean),
+        "log_file": Setting("log_file", path),
+    }
+
+
+def _listen(value: object) -> tuple[ListenAddress, ...]:
+    addresses: tuple[ListenAddress, ...] = fields.each(
+        'addresses, each "<bind-address>:<port>"', listen_address
+    )(value)
+    if not addresses:
+        raise Mistake("expected at least one address, got an empty list")
+    for index, address in enumerate(addresses):
+        if address.port and address in addresses[:index]:
+            raise Mistake(f'"{address}" stands twice', index)
+    return addresses
+
+
+def _log_handlers(value: object) -> tuple[str, ...]:
+    names = fields.each("log handlers", fields.renamed(_HANDLERS))(value)
+    return tuple(dict.fromkeys(names))
+
+
+def load(path: Path) -> Loaded:
+    """Read a configuration file.
+
+    Raises:
+        ConfigurationError: It can't be read or used; names every problem.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            [Problem(str(path), None, f"can't be read: {error.strerror}")]
+        ) from None
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Loaded:
+    """Read a configuration that is in memory; ``path`` is where it came from.
+
+    Raises:
+        ConfigurationError: It can't be used; names every problem.
+    """
+    document, source = _document(data, str(path))
+    reading = _Reading(source)
+    folder = path.absolute().parent
+    main = _main(folder)
+    erlang = _erlang(folder)
+    section = document.pop("erlang", {})
+    if not isinstance(section, dict):
+        reading.problems.append(
+            source.problem(("erlang",), f"expected a section, got {fields.shown(section)}")
+        )
+        section = {}
+    values = reading.section((), document, main, _elsewhere("erlang", erlang))
+    inner = reading.section(("erlang",), section, erlang, _elsewhere(None, main))
+    if reading.problems:
+        raise ConfigurationError(sorted(reading.problems, key=_line))
+    settings = Settings(**values, erlang=ErlangSettings(**inner), source=source)
+    return Loaded(settings, tuple(sorted(reading.warnings, key=_line)))
+
+
+def cannot_change(old: Settings, new: Settings) -> list[Problem]:
+    """Name the settings that differ but can't be changed while the dispatcher runs."""
+    return [
+        new.source.problem(
+            (key,),
+            f"can't change while the daemon runs, since {why}; it is {getattr(old, key)}",
+        )
+        for key, why in FIXED.items()
+        if getattr(old, key) != getattr(new, key)
+    ]
+
+
+def _line(problem: Problem) -> int:
+    return problem.line or 0
+
+
+_place = re.compile(r"(.*) \(at line ([0-9]+), column ([0-9]+)\)", re.DOTALL).fullmatch
+
+
+def _document(data: bytes, file: str) -> tuple[dict[str, Any], Source]:
+    """Read the TOML, with a mistake in its form told by line."""
+    try:
+        text = data.decode("utf-8").replace("\r\n", "\n")
+        return tomllib.loads(text), Source(file, lines_of(text))
+    except UnicodeDecodeError as error:
+        problem = Problem(file, data.count(b"\n", 0, error.start) + 1, "not UTF-8")
+    except RecursionError:
+        problem = Problem(file, None, "nested too deeply")
+    except ValueError as error:
+        found = _place(str(error))
+        if found:
+            message, line, column = found.groups()
+            problem = Problem(file, int(line), f"not TOML: {message}, at column {column}")
+        else:
+            problem = Problem(file, None, f"not TOML: {error}")
+    raise ConfigurationError([problem])
+
+
+#: Tells of a key that isn't known here whether it belongs to another section.
+_Elsewhere = Callable[[str], str | None]
+
+
+def _elsewhere(section: str | None, known: Mapping[str, Setting]) -> _Elsewhere:
+    where = "before the first section" if section is None else f"in the section [{section}]"
+    return lambda key: f"it belongs {where}" if key in known else None
+
+
+@attrs.define
+class _Reading:
+    """Collects what is wrong or odd while the sections are read."""
+
+    source: Source
+    problems: list[Problem] = attrs.field(factory=list)
+    warnings: list[Problem] = attrs.field(factory=list)
+
+    def section(
+        self,
+        place: Place,
+        found: Mapping[str, object],
+        known: Mapping[str, Setting],
+        elsewhere: _Elsewhere,
+    ) -> dict[str, Any]:
+        """Read a section's values, by attribute."""
+        values: dict[str, Any] = {}
+        for key, value in found.items():
+            if key not in known:
+                hint = elsewhere(key)
+                near = nearest(key, known)
+                if hint is None and near is not None:
+                    hint = f"did you mean {near}?"
+                message = "unknown setting" + (f"; {hint}" if hint else ", passed over")
+                self.warnings.append(self.source.problem((*place, key), message))
+                continue
+            try:
+                values[known[key].attribute] = known[key].read(value)
+            except* Mistake as group:
+                for mistake in group.exceptions:
+                    assert isinstance(mistake, Mistake)
+                    item = () if mistake.index is None else (mistake.index,)
+                    self.problems.append(self.source.problem((*place, key, *item), str(mistake)))
+        for key, setting in known.items():
+            if setting.mandatory and key not in found:
+                # It has no line, and shall not borrow its section's.
+                self.problems.append(Problem(self.source.file, None, f"{key}: missing"))
+        return values
