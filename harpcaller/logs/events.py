@@ -7,6 +7,8 @@ format made from data could call methods.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -39,7 +41,7 @@ class EventLog:
         self._logger.failure("{kind} {context}", failure=failure, kind=kind, context=context)
 
 
-def forget(work: Deferred[object], log: EventLog, what: str) -> None:
+def forget(work: Deferred[Any], log: EventLog, what: str) -> None:
     """Let work go on that nobody waits for; a failure of it is logged as a bug.
 
     Args:

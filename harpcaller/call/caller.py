@@ -1,0 +1,116 @@
+"""Carrying one call out, from connecting to its ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from harpcaller.call.context import AgentContext
+from harpcaller.call.faults import fault_of
+from harpcaller.call.protocol import AgentProtocol
+from harpcaller.errors import CallTimeout, StorageError, WireError
+from harpcaller.interfaces import Host, ICaller, ICallSink, Limits
+from harpcaller.job.patience import Patience, seconds
+from harpcaller.wire.agent import ProcedureCall, encode_request
+from harpcaller.wire.client import Call
+from harpcaller.wire.ending import Ending, Failed
+
+
+@implementer(ICaller)
+class Caller:
+    """Calls agents over TLS, a connection for each call.
+
+    Args:
+        context: The TLS of the trust now in force; may be replaced while running, calls under
+            way keep theirs.
+        connect_timeout_seconds: For connecting and handshake together; may be replaced.
+        endpoint: Gives the place to connect to.
+        clock: For timeouts.
+    """
+
+    def __init__(
+        self,
+        context: AgentContext,
+        connect_timeout_seconds: float,
+        endpoint: Callable[[Host, float], IStreamClientEndpoint],
+        clock: IReactorTime,
+    ) -> None:
+        self.context = context
+        self.connect_timeout_seconds = connect_timeout_seconds
+        self._endpoint = endpoint
+        self._clock = clock
+
+    def call(
+        self, host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
+    ) -> Deferred[Ending]:
+        """Run one call on one agent."""
+        return Deferred.fromCoroutine(self._call(host, call, limits, sink, clearance))
+
+    async def _call(
+        self, host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
+    ) -> Ending:
+        patience = Patience(limits, self._clock.seconds())
+        # Whether it is awaited or not, its failure is seen to.
+        cleared: Deferred[WireError | None] = clearance.addErrback(_as_value)
+        try:
+            agent = await self._connect_in_time(host, limits)
+        except WireError as fault:
+            return Failed.because(fault)
+        try:
+            objection = await cleared
+            if objection is not None:
+                raise objection
+            request = ProcedureCall(call.procedure, call.arguments, host.credentials)
+            asked = agent.ask(encode_request(request), sink, patience)
+        except BaseException:
+            agent.abort()
+            raise
+        try:
+            return await asked
+        except StorageError:
+            raise
+        except WireError as fault:
+            return Failed.because(fault)
+
+    async def _connect_in_time(self, host: Host, limits: Limits) -> AgentProtocol:
+        limit = min(self.connect_timeout_seconds, limits.total_seconds)
+        connecting = Deferred.fromCoroutine(self._connect(host, limit))
+        try:
+            return await connecting.addTimeout(limit, self._clock)
+        except DeferredTimeout:
+            raise CallTimeout(
+                f"connecting to {host.address} port {host.port} took longer than {seconds(limit)}"
+            ) from None
+
+    async def _connect(self, host: Host, limit: float) -> AgentProtocol:
+        tls = self.context.connection(host)
+        agent = AgentProtocol(host, tls, self._clock)
+        factory = Factory.forProtocol(lambda: agent)
+        factory.noisy = False
+        wrapped = TLSMemoryBIOFactory(tls, True, factory, self._clock)
+        wrapped.noisy = False
+        try:
+            await self._endpoint(host, limit).connect(wrapped)
+        except CancelledError:
+            raise
+        except Exception:
+            fault = fault_of(Failure(), host, handshake=False)
+            if fault is None:
+                raise
+            raise fault from None
+        await agent.secured
+        return agent
+
+
+def _as_value(failure: Failure) -> WireError:
+    failure.trap(WireError)
+    error = failure.value
+    assert isinstance(error, WireError)
+    return error

@@ -1,0 +1,154 @@
+"""TLS towards agents: one context for a generation of trust, and its sessions.
+
+Everything that OpenSSL finds wrong with a chain is only noted during the handshake; the
+decision is :func:`.trust.objection`'s, before a byte of the request is sent.  A
+connection whose session was resumed shows no chain: its session was kept by
+:meth:`AgentContext.remember` after the decision fell well, in this same generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from harpcaller.call.trust import Presented, Trust, objection
+from harpcaller.interfaces import Host
+
+#: The codes of X509_STORE_CTX_get_error(3) that a wrong setup brings most often.
+_FAULTS = {
+    7: "its signature is wrong",
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed, and not one of the CAs",
+    19: "its chain ends in a CA that isn't trusted",
+    20: "it was not signed by one of the CAs",
+    21: "it was not signed by one of the CAs",
+    24: "a certificate in its chain is no CA",
+    25: "its chain is longer than a CA in it allows",
+    26: "it is not meant for a server",
+}
+
+
+@attrs.define
+class _Verdict:
+    """What OpenSSL said of a chain while it was checked."""
+
+    checked: bool = False
+    fault: str | None = None
+
+
+def _note(
+    connection: SSL.Connection, _certificate: crypto.X509, code: int, depth: int, good: int
+) -> bool:
+    verdict = connection.get_app_data()
+    verdict.checked = True
+    if not good and verdict.fault is None:
+        verdict.fault = _FAULTS.get(code, f"OpenSSL's verification error {code}")
+        if depth:
+            verdict.fault += f" (certificate {depth} of the chain)"
+    return True
+
+
+@attrs.define
+class _KeptSession:
+    session: SSL.Session
+    expires: float
+
+
+class AgentContext:
+    """What the TLS connections of one generation of trust share.
+
+    Args:
+        trust: Who is believed; a changed policy gets a context of its own, so that no
+            session outlives what it was accepted by.
+        now: The wall clock, in Unix seconds.
+    """
+
+    #: How many agents' sessions are kept.
+    MAX_SESSIONS = 10_000
+
+    def __init__(self, trust: Trust, now: Callable[[], float]) -> None:
+        self.trust = trust
+        self._now = now
+        self._sessions: dict[tuple[str, str, int], _KeptSession] = {}
+        self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        self._context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        self._context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        self._context.set_verify(SSL.VERIFY_PEER, _note)
+        store = self._context.get_cert_store()
+        assert store is not None
+        for authority in trust.authorities or ():
+            store.add_cert(crypto.X509.from_cryptography(authority))
+
+    def connection(self, host: Host) -> AgentTLS:
+        """Prepare the TLS side of a connection to this host."""
+        return AgentTLS(self, host)
+
+    def _open(self, host: Host) -> tuple[SSL.Connection, bool]:
+        """Make a connection, and tell whether it may resume a session."""
+        connection = SSL.Connection(self._context, None)
+        connection.set_connect_state()
+        connection.set_app_data(_Verdict())
+        try:
+            server_name = host.hostname.encode("ascii")
+        except UnicodeEncodeError:
+            pass
+        else:
+            connection.set_tlsext_host_name(server_name)
+        kept = self._sessions.get(_key(host))
+        if kept is None or kept.expires <= self._now():
+            return connection, False
+        connection.set_session(kept.session)
+        return connection, True
+
+    def _remember(self, host: Host, connection: SSL.Connection, expires: float) -> None:
+        session = connection.get_session()
+        if session is not None:
+            if len(self._sessions) >= self.MAX_SESSIONS:
+                self._sessions.clear()
+            self._sessions[_key(host)] = _KeptSession(session, expires)
+
+
+def _key(host: Host) -> tuple[str, str, int]:
+    return host.hostname, host.address, host.port
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class AgentTLS:
+    """The TLS side of one connection to an agent."""
+
+    def __init__(self, context: AgentContext, host: Host) -> None:
+        self._context = context
+        self._host = host
+        self._connection: SSL.Connection | None = None
+        self._resumes = False
+        self._expires = 0.0
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Give Twisted the OpenSSL connection to use."""
+        self._connection, self._resumes = self._context._open(self._host)
+        return self._connection
+
+    def objection(self) -> str | None:
+        """Decide on the agent, once the handshake is done; None means it is believed."""
+        assert self._connection is not None
+        leaf = self._connection.get_peer_certificate(as_cryptography=True)
+        if leaf is None:
+            return "the agent has shown no certificate"
+        self._expires = leaf.not_valid_after_utc.timestamp()
+        verdict: _Verdict = self._connection.get_app_data()
+        if not verdict.checked:
+            # Only a resumed session goes without a check, and only one that we kept.
+            return None if self._resumes else "the agent's certificate was not checked"
+        return objection(self._context.trust, Presented(leaf, verdict.fault), self._host)
+
+    def remember(self) -> None:
+        """Keep the session for the next connection; the agent has sent data by now."""
+        assert self._connection is not None
+        self._context._remember(self._host, self._connection, self._expires)

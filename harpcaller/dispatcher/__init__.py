@@ -1,0 +1,1 @@
+"""The only room that joins jobs, store, queues, hosts and calls."""

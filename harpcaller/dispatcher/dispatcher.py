@@ -1,0 +1,418 @@
+"""What can be done with jobs: submit, cancel, read, follow; and carrying them out.
+
+Store first, tell after: whatever happens to a job goes through its machine
+(:mod:`harpcaller.job.life`), the fact that comes out is stored, and only then does anyone hear
+of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from harpcaller.dispatcher.following import Follower, unaccounted
+from harpcaller.dispatcher.living import Crowd, LivingJob
+from harpcaller.errors import (
+    CallTimeout,
+    MissingResult,
+    NetworkError,
+    ProtocolError,
+    Shutdown,
+    StorageError,
+    SystemFailure,
+    TLSError,
+    UnknownHost,
+    WireError,
+)
+from harpcaller.interfaces import (
+    Ended,
+    IBoard,
+    ICaller,
+    ICallSink,
+    IDispatcher,
+    IFollower,
+    IHosts,
+    IJobStore,
+    LeftOver,
+    Page,
+    Pruned,
+    StoredJob,
+    Submitted,
+)
+from harpcaller.job.identity import new_job_id
+from harpcaller.job.patience import limits_of
+from harpcaller.logs.events import EventLog, forget
+from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec
+from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised, Returned
+from harpcaller.wire.values import Raw
+
+_log = EventLog("dispatcher")
+
+
+@attrs.frozen
+class CallSettings:
+    """How long calls may take, in seconds; see ``doc/configuration``."""
+
+    default_timeout: float = 600
+    max_exec_time: float = 600
+
+
+@implementer(ICallSink)
+@attrs.frozen
+class _JobSink:
+    """Where a running job's records go: through its machine into the store."""
+
+    _job: LivingJob
+    _store: IJobStore
+    _now: Callable[[], float]
+
+    def record(self, data: Raw) -> Deferred[None]:
+        fact = self._job.life.said(self._now(), data)
+        if fact is None:
+            return succeed(None)
+        return self._store.add(self._job.job_id, fact).addCallback(self._stored)
+
+    def _stored(self, _: None) -> None:
+        self._job.stored()
+
+
+@implementer(IDispatcher)
+class Dispatcher:
+    """The jobs of one store.
+
+    Args:
+        store: Open already.
+        clock: For waiting.
+        now: The wall clock, in Unix seconds.
+        random_bytes: Where job ids come from; must not be guessable.
+        settings: May be replaced while running; calls under way keep theirs.
+    """
+
+    #: How long to wait before an end is written again that couldn't be.
+    RETRY_SECONDS = 5.0
+    #: How many jobs of a queue are cancelled in one turn of the reactor.
+    SLICE = 200
+
+    def __init__(
+        self,
+        *,
+        store: IJobStore,
+        board: IBoard,
+        hosts: IHosts,
+        caller: ICaller,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+        settings: CallSettings,
+    ) -> None:
+        self.settings = settings
+        self._store = store
+        self._board = board
+        self._hosts = hosts
+        self._caller = caller
+        self._clock = clock
+        self._now = now
+        self._random_bytes = random_bytes
+        self._living: dict[JobId, LivingJob] = {}
+        self._running: set[LivingJob] = set()
+        self._none_running = Crowd(clock)
+        self._retries: dict[LivingJob, IDelayedCall] = {}
+        self._stopping = False
+        self._grace: Deferred[None] | None = None
+
+    # --- Submitting --------------------------------------------------------------------
+
+    def submit(self, call: Call, peer: str) -> Deferred[JobId]:
+        """Make a job of a call; fires when it is stored."""
+        return Deferred.fromCoroutine(self._submit(call, peer))
+
+    async def _submit(self, call: Call, peer: str) -> JobId:
+        if self._stopping:
+            raise Shutdown("the dispatcher is stopping and takes no new calls")
+        job = LivingJob(new_job_id(self._random_bytes))
+        if call.queue is not None:
+            job.place = self._board.reserve(job.job_id, call.queue)
+            call = replace(call, queue=QueueSpec(call.queue.name, job.place.concurrency))
+        try:
+            await self._store.add(job.job_id, Submitted(call, self._now()))
+        except BaseException:
+            if job.place is not None:
+                job.place.leave()
+            raise
+        _log.info(
+            "job.submitted",
+            job=job.job_id,
+            host=call.host,
+            procedure=call.procedure,
+            queue=None if call.queue is None else call.queue.name.decode(),
+            peer=peer,
+        )
+        self._living[job.job_id] = job
+        self._await_turn(job, call)
+        return job.job_id
+
+    def recover(self, left_over: Iterable[LeftOver]) -> Deferred[None]:
+        """Take up what an earlier dispatcher left: queued jobs wait again, in their order.
+
+        Those that ran end with ``missing_result``; fires when that is stored.
+        """
+        endings: list[Deferred[None]] = []
+        for found in left_over:
+            job = LivingJob(found.job_id)
+            self._living[found.job_id] = job
+            if found.started_at is None:
+                if found.call.queue is not None:
+                    job.place = self._board.reserve(found.job_id, found.call.queue)
+                self._await_turn(job, None)
+                continue
+            job.life.turn_came(found.started_at)
+            lost = MissingResult(
+                "the dispatcher was stopped or died while the job ran; how it ended is not known"
+            )
+            ended = job.life.finished(self._now(), Failed.because(lost))
+            assert ended is not None
+            endings.append(self._end(job, ended))
+        # One that can't be stored is tried again like any other end.
+        return DeferredList(endings, consumeErrors=True).addCallback(lambda _: None)
+
+    def _await_turn(self, job: LivingJob, call: Call | None) -> None:
+        if job.place is not None:
+            # The call is read again when the turn comes, which may be in an hour.
+            job.place.wait(lambda: self._start(job, None))
+        elif not self._stopping:
+            self._start(job, call)
+
+    # --- Running -----------------------------------------------------------------------
+
+    def _start(self, job: LivingJob, call: Call | None) -> None:
+        self._running.add(job)
+        job.run = Deferred.fromCoroutine(self._run(job, call))
+        forget(job.run, _log, "job.bug")
+
+    async def _run(self, job: LivingJob, call: Call | None) -> None:
+        try:
+            ending = await self._carry_out(job, call)
+        except WireError as error:
+            ending = Failed.because(error)
+        except CancelledError:
+            # Whoever cancelled has seen to the end.
+            return
+        except Exception:  # noqa: BLE001  # a bug of ours must not leave a job without an end
+            _log.bug("job.bug", Failure(), job=job.job_id)
+            ending = Failed.because(SystemFailure("the dispatcher failed; its log tells more"))
+        ended = job.life.finished(self._now(), ending)
+        if ended is not None:
+            _ = self._end(job, ended).addErrback(_will_be_tried_again)
+
+    async def _carry_out(self, job: LivingJob, call: Call | None) -> Ending:
+        if call is None:
+            call = await self._store.call(job.job_id)
+        host = await self._hosts.find(call.host)
+        started = job.life.turn_came(self._now())
+        if started is None:
+            raise CancelledError
+        _log.info("job.started", job=job.job_id, host=call.host, procedure=call.procedure)
+        limits = limits_of(
+            call.timeout,
+            call.max_exec_time,
+            default=self.settings.default_timeout,
+            most=self.settings.max_exec_time,
+        )
+        # Connecting goes on while the start is being stored; the request waits for it, so
+        # a job whose start a crash made forgotten has certainly not run.
+        clearance = self._store.add(job.job_id, started).addCallback(lambda _: job.stored())
+        sink = _JobSink(job, self._store, self._now)
+        return await self._caller.call(host, call, limits, sink, clearance)
+
+    # --- Ending ------------------------------------------------------------------------
+
+    def cancel(self, job_id: JobId) -> Deferred[bool]:
+        """End a job; False if it had ended already or there is none.
+
+        Fails with StorageError when the end can't be stored now; it will be, later.
+        """
+        job = self._living.get(job_id)
+        ended = None if job is None else job.life.cancelled(self._now())
+        if job is None or ended is None:
+            return succeed(False)
+        if job.run is not None:
+            job.run.cancel()
+        return self._end(job, ended).addCallback(lambda _: True)
+
+    def cancel_queue(self, name: Raw) -> Deferred[int]:
+        """End all jobs that are in the queue now; tells how many it ended."""
+        return Deferred.fromCoroutine(self._cancel_queue(name))
+
+    async def _cancel_queue(self, name: Raw) -> int:
+        # From the back, so that none is given a turn only to lose it; in slices, so that
+        # a long queue doesn't keep everybody else waiting.
+        remaining = list(self._board.members(name))
+        ended = 0
+        while remaining:
+            piece = remaining[-self.SLICE :]
+            del remaining[-self.SLICE :]
+            outcomes = await DeferredList(
+                [self.cancel(job_id) for job_id in reversed(piece)], consumeErrors=True
+            )
+            ended += sum(1 for success, outcome in outcomes if success and outcome)
+            await deferLater(self._clock, 0)
+        return ended
+
+    def _end(self, job: LivingJob, ended: Ended) -> Deferred[None]:
+        """Store a job's end, then tell; fails if it can't be stored, and is tried again."""
+
+        def stored(_: None) -> None:
+            del self._living[job.job_id]
+            self._running.discard(job)
+            if job.place is not None:
+                job.place.leave()
+            _log.info("job.ended", job=job.job_id, **_outcome(ended.ending))
+            job.ended()
+            if not self._running:
+                self._none_running.tell()
+
+        def failed(failure: Failure) -> Failure:
+            if isinstance(failure.value, StorageError):
+                _log.error("job.end_not_stored", job=job.job_id, reason=failure.value.message)
+                self._retries[job] = self._clock.callLater(
+                    self.RETRY_SECONDS, self._end_again, job, ended
+                )
+            return failure
+
+        return self._store.add(job.job_id, ended).addCallbacks(stored, failed)
+
+    def _end_again(self, job: LivingJob, ended: Ended) -> None:
+        del self._retries[job]
+        _ = self._end(job, ended).addErrback(_will_be_tried_again)
+
+    # --- Stopping ----------------------------------------------------------------------
+
+    def stop(self, grace_seconds: float) -> Deferred[None]:
+        """Take no new calls, let the running ones end, cancel those that don't in time.
+
+        The board must be closed first.  Jobs that wait stay as they are; the next dispatcher
+        of the store takes them up.  Fires when nothing runs and every end is stored, or
+        can't be.
+        """
+        return Deferred.fromCoroutine(self._stop(grace_seconds))
+
+    def hurry(self) -> None:
+        """Cut the grace of :meth:`stop` short."""
+        if self._grace is not None:
+            self._grace.cancel()
+
+    async def _stop(self, grace_seconds: float) -> None:
+        self._stopping = True
+        if self._running:
+            _log.info("dispatcher.waits_for_jobs", running=len(self._running))
+            self._grace = self._none_running.wait().addTimeout(grace_seconds, self._clock)
+            try:
+                await self._grace
+            except (TimeoutError, CancelledError):
+                _log.warn("dispatcher.cancels_jobs", running=len(self._running))
+            self._grace = None
+        running = [self.cancel(job.job_id) for job in self._running]
+        await DeferredList(running, consumeErrors=True)
+        for retry in self._retries.values():
+            retry.cancel()
+        self._retries.clear()
+
+    # --- Reading -----------------------------------------------------------------------
+
+    def ending(self, job_id: JobId, wait: bool) -> Deferred[Ending | None]:
+        """Tell how a job ended, or None if it hasn't and ``wait`` is false."""
+        return Deferred.fromCoroutine(self._ending(job_id, wait))
+
+    async def _ending(self, job_id: JobId, wait: bool) -> Ending | None:
+        job = self._living.get(job_id)
+        if job is not None:
+            if not wait:
+                return None
+            await job.wait_for_end(self._clock)
+        ending = await self._store.ending(job_id)
+        if ending is None and wait:
+            raise unaccounted()
+        return ending
+
+    def status(self, job_id: JobId) -> Deferred[JobStatus]:
+        """Tell what a job is and how far it came."""
+        return self._store.status(job_id)
+
+    def read(self, job_id: JobId, since: int) -> Deferred[Page]:
+        """Read a page of what there is now, without waiting."""
+        return self._store.read(job_id, since)
+
+    def follow(self, job_id: JobId, since: int) -> IFollower:
+        """Read from record ``since`` on until the end."""
+        return Follower(
+            job_id, since, store=self._store, living=self._living.get, clock=self._clock
+        )
+
+    def position(self, job_id: JobId, recent: int) -> Deferred[int]:
+        """Give the number from which the last ``recent`` of the records so far are read."""
+        return self._store.count(job_id).addCallback(lambda count: max(0, count - recent))
+
+    def living(self) -> Sequence[JobId]:
+        """Give the jobs that wait or run, in order of submission."""
+        return list(self._living)
+
+    def jobs(self, after: int, limit: int) -> Deferred[tuple[Sequence[StoredJob], int]]:
+        """List all jobs, ended ones too."""
+        return self._store.jobs(after, limit)
+
+    def queues(self) -> Sequence[Raw]:
+        """Give the names of the queues that live."""
+        return self._board.queues()
+
+    def queue_members(self, name: Raw) -> Sequence[JobId]:
+        """Give the jobs of a queue."""
+        return self._board.members(name)
+
+    def prune(self, max_age_seconds: float) -> Deferred[Pruned]:
+        """Forget the jobs that ended longer ago than this."""
+        return self._store.prune(self._now() - max_age_seconds)
+
+
+_OUR_OWN = {
+    error.wire_type
+    for error in (
+        UnknownHost,
+        NetworkError,
+        TLSError,
+        CallTimeout,
+        ProtocolError,
+        SystemFailure,
+        StorageError,
+        MissingResult,
+    )
+}
+
+
+def _will_be_tried_again(failure: Failure) -> None:
+    """Take the failure of an end that was logged when it happened."""
+    failure.trap(StorageError)
+
+
+def _outcome(ending: Ending) -> dict[str, str]:
+    """Say in a log event how a job ended, without what it returned."""
+    match ending:
+        case Returned():
+            return {"outcome": "returned"}
+        case Raised():
+            return {"outcome": "exception", "type": ending.type}
+        case Failed():
+            # Only what we say ourselves: an agent's message may quote arguments.
+            reason = {"reason": ending.message} if ending.type in _OUR_OWN else {}
+            return {"outcome": "error", "type": ending.type, **reason}
+        case Cancelled():
+            return {"outcome": "cancelled"}
+        case _:
+            assert_never(ending)

@@ -1,0 +1,94 @@
+"""A job that waits or runs, and those who want to hear of it.
+
+Memory counts here: there may be 100,000 of these.  The call is not kept; it is read back
+from the store when the job's turn comes.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from harpcaller.interfaces import IPlace
+from harpcaller.job.life import Life, new_life
+from harpcaller.wire.client import JobId
+
+
+@attrs.define(eq=False)
+class Crowd:
+    """Those who wait for one thing to happen, told on the clock's next turn."""
+
+    _clock: IReactorTime
+    _waiting: set[Deferred[None]] = attrs.Factory(set)
+    _telling: bool = False
+
+    def wait(self) -> Deferred[None]:
+        """Wait for it; cancelling steps out of the crowd."""
+        one: Deferred[None] = Deferred(self._waiting.discard)
+        self._waiting.add(one)
+        return one
+
+    def tell(self) -> None:
+        """Let everybody go on soon; who comes until then goes with them."""
+        if self._waiting and not self._telling:
+            self._telling = True
+            self._clock.callLater(0, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = False
+        waiting, self._waiting = self._waiting, set()
+        for one in waiting:
+            # One of them may have cancelled another.
+            if not one.called:
+                one.callback(None)
+
+
+@attrs.define(eq=False)
+class LivingJob:
+    """A job from its submission until its end is stored.
+
+    Attributes:
+        place: Its place in a queue, or None if it needs none.
+        run: The call's carrying out, once its turn came.
+        version: Grows with each stored fact, so that nobody waits for what has happened.
+        over: Its end is stored.
+    """
+
+    job_id: JobId
+    place: IPlace | None = None
+    life: Life = attrs.Factory(new_life)
+    run: Deferred[None] | None = None
+    version: int = 0
+    over: bool = False
+    _news: Crowd | None = None
+    _end: Crowd | None = None
+
+    def wait_for_news(self, clock: IReactorTime, seen: int) -> Deferred[None]:
+        """Wait until more is stored than in version ``seen``."""
+        if self.over or self.version != seen:
+            return succeed(None)
+        if self._news is None:
+            self._news = Crowd(clock)
+        return self._news.wait()
+
+    def wait_for_end(self, clock: IReactorTime) -> Deferred[None]:
+        """Wait until the end is stored."""
+        if self.over:
+            return succeed(None)
+        if self._end is None:
+            self._end = Crowd(clock)
+        return self._end.wait()
+
+    def stored(self) -> None:
+        """A fact is stored: tell those who wait for news."""
+        self.version += 1
+        if self._news is not None:
+            self._news.tell()
+
+    def ended(self) -> None:
+        """The end is stored: tell everybody."""
+        self.over = True
+        self.stored()
+        if self._end is not None:
+            self._end.tell()
