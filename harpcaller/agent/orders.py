@@ -1,0 +1,185 @@
+"""What server and template process tell each other, one JSON object on a line.
+
+::
+
+    server -> template   {"load": {"file":..., "prepend":[...], "append":[...],
+                                   "uid":..., "gid":...}}        once, first
+                         {"start": <call>}          with two descriptors: socket, output
+                         {"end": <call>, "signal": 15, "grace": 5.0}
+    template -> server   {"loaded": [<description>...], "threads": N}   or
+                         {"failed": "<message>"}    then it exits
+                         {"started": <call>, "pid": N}
+                         {"exited": <call>, "code": N|null, "signal": N|null}
+                         {"unable": <call>, "message": "..."}
+
+A call's number is the server's.  ``exited`` or ``unable`` is the last word on a call;
+after ``end`` it comes when the whole process group is gone.  The descriptors are those
+of the call's socket, on which the worker reads one request line
+(``{"procedure":..., "arguments":...}``) and writes the messages for the caller, and of
+the pipe for what it prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from harpcaller.agent.proc import Account
+from harpcaller.wire.values import NotJSON, decode, encode
+
+#: The longest line on the control socket; only ``loaded`` is ever long.
+MAX_LINE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load a procedures file.
+
+    Args:
+        file: Its path.
+        prepend: Folders to look for modules in before all others.
+        append: Folders to look for modules in after all others.
+        uid: The user of procedures that ask for none; None is the agent's own.
+        gid: Their group, likewise.
+    """
+
+    file: str
+    prepend: list[str] = field(default_factory=list)
+    append: list[str] = field(default_factory=list)
+    uid: Account | None = None
+    gid: Account | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Fork a worker; its two descriptors come along."""
+
+    call: int
+
+
+@dataclass(frozen=True)
+class End:
+    """End a call's process group: a signal now, SIGKILL after a grace."""
+
+    call: int
+    signal: int
+    grace_seconds: float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The file is loaded; ``threads`` tells of threads that its code started."""
+
+    descriptions: list[dict[str, Any]]
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class NotLoaded:
+    """The file can't be loaded; the message, for the operator, says where and why."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The worker runs; its process group has the same number."""
+
+    call: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The worker ended, with an exit code or by a signal."""
+
+    call: int
+    code: int | None
+    signal: int | None
+
+
+@dataclass(frozen=True)
+class Unable:
+    """There was no worker."""
+
+    call: int
+    message: str
+
+
+Order = Load | Start | End
+Report = Loaded | NotLoaded | Started | Exited | Unable
+
+
+class NotAnOrder(Exception):
+    """The other side said something that isn't in the table; a bug, or not our child."""
+
+
+def encode_line(said: Order | Report) -> bytes:
+    """Write an order or a report, its newline included."""
+    return encode(_fields(said)) + b"\n"
+
+
+def _fields(said: Order | Report) -> dict[str, object]:
+    if isinstance(said, Load):
+        return {"load": asdict(said)}
+    if isinstance(said, Start):
+        return {"start": said.call}
+    if isinstance(said, End):
+        return {"end": said.call, "signal": said.signal, "grace": said.grace_seconds}
+    if isinstance(said, Loaded):
+        return {"loaded": said.descriptions, "threads": said.threads}
+    if isinstance(said, NotLoaded):
+        return {"failed": said.message}
+    if isinstance(said, Started):
+        return {"started": said.call, "pid": said.pid}
+    if isinstance(said, Exited):
+        return {"exited": said.call, "code": said.code, "signal": said.signal}
+    return {"unable": said.call, "message": said.message}
+
+
+def decode_order(line: bytes) -> Order:
+    """Read what the server says.
+
+    Raises:
+        NotAnOrder: It is none of the orders.
+    """
+    found = _object(line)
+    try:
+        if "load" in found:
+            return Load(**found["load"])
+        if "start" in found:
+            return Start(found["start"])
+        return End(found["end"], found["signal"], found["grace"])
+    except (KeyError, TypeError) as error:
+        raise NotAnOrder(f"not an order: {error}") from None
+
+
+def decode_report(line: bytes) -> Report:
+    """Read what the template says.
+
+    Raises:
+        NotAnOrder: It is none of the reports.
+    """
+    found = _object(line)
+    try:
+        if "loaded" in found:
+            return Loaded(found["loaded"], found["threads"])
+        if "failed" in found:
+            return NotLoaded(found["failed"])
+        if "started" in found:
+            return Started(found["started"], found["pid"])
+        if "exited" in found:
+            return Exited(found["exited"], found["code"], found["signal"])
+        return Unable(found["unable"], found["message"])
+    except KeyError as error:
+        raise NotAnOrder(f"not a report: {error}") from None
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        found = decode(line)
+    except NotJSON as error:
+        raise NotAnOrder(str(error)) from None
+    if not isinstance(found, dict):
+        raise NotAnOrder("not an object")
+    return found

@@ -1,0 +1,91 @@
+"""Loading a procedures file: ordinary Python, run once in the template process."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from types import ModuleType
+
+from harpcaller.agent.proc import Procedure
+from harpcaller.agent.signature import describe
+
+#: The name that a procedures file has as a module, as exceptions tell it.
+MODULE = "harpd_procedures"
+
+
+class NotLoadable(Exception):
+    """The file can't be used; the message, of one line, says where and why."""
+
+
+class Procedures:
+    """The procedures of one file.
+
+    Args:
+        by_name: The procedures, by the name of the global variable that holds them.
+    """
+
+    def __init__(self, by_name: dict[str, Procedure]) -> None:
+        self.by_name = by_name
+
+    def descriptions(self) -> list[dict[str, object]]:
+        """Describe them all, for the server.
+
+        Raises:
+            NotLoadable: One has no signature that could be known.
+        """
+        described = []
+        for name, procedure in self.by_name.items():
+            try:
+                described.append(describe(name, procedure))
+            except (TypeError, ValueError) as error:
+                raise NotLoadable(f"procedure {name}: {error}") from None
+        return described
+
+
+def load(path: str) -> Procedures:
+    """Run a procedures file and gather what it defines.
+
+    Raises:
+        NotLoadable: It can't be read, isn't Python, raises, or defines nonsense.
+    """
+    try:
+        with open(path, "rb") as stream:
+            source = stream.read()
+    except OSError as error:
+        raise NotLoadable(f"{path}: {error.strerror or error}") from None
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise NotLoadable(f"{error.filename}:{error.lineno}: {error.msg}") from None
+    except ValueError as error:  # null bytes, before Python 3.12
+        raise NotLoadable(f"{path}: {error}") from None
+    # A module of its own in sys.modules, so that what the file defines can be pickled.
+    # It is not imported the usual way, which would leave a cache file beside it.
+    module = ModuleType(MODULE)
+    module.__file__ = path
+    sys.modules[MODULE] = module
+    try:
+        exec(code, module.__dict__)  # noqa: S102 - running the operator's file is the task
+    except BaseException as error:  # whatever it is, SystemExit too
+        raise NotLoadable(_explained(path, error)) from error
+    return Procedures(
+        {name: value for name, value in vars(module).items() if isinstance(value, Procedure)}
+    )
+
+
+def _explained(path: str, error: BaseException) -> str:
+    """Say where in the file it went wrong, and how."""
+    lines = [line for file, line in _places(error) if file == path]
+    kind = type(error).__name__
+    said = " ".join(f"{kind}: {error}".split())
+    if isinstance(error, SyntaxError) and error.filename:
+        # In a module that the file imports.
+        said = f"{error.filename}:{error.lineno}: {error.msg}"
+    place = f"{path}:{lines[-1]}" if lines else path
+    return f"{place}: {said}"
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    return [
+        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
+    ]

@@ -1,0 +1,216 @@
+"""One call's process, between its fork and its end.
+
+It becomes a session of its own, puts signals back to what programs expect, becomes the
+user asked for, runs the procedure and writes what the caller is to hear to its socket.
+It never returns: the process ends here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from types import TracebackType
+from typing import BinaryIO, NoReturn
+
+from harpcaller.agent.accounts import NoAccount, become, find
+from harpcaller.agent.proc import Account, Procedure, Result, StreamingProcedure
+from harpcaller.agent.procedures import Procedures
+from harpcaller.errors import InvalidMessage, SystemUnable, WireError
+from harpcaller.wire.agent import MAX_MESSAGE_SIZE, Message, Said, encode_message
+from harpcaller.wire.ending import Ending, Failed, Raised, Returned
+from harpcaller.wire.values import NULL, NotJSON, Raw, decode, encode
+
+#: How much of an exception's message a caller is told, in characters.
+MAX_EXCEPTION_MESSAGE = 64 * 1024
+
+
+def run(
+    procedures: Procedures,
+    call_socket: int,
+    output: int,
+    uid: Account | None,
+    gid: Account | None,
+) -> NoReturn:
+    """Be the process of one call.
+
+    Args:
+        procedures: What can be called.
+        call_socket: The descriptor to read the request from and to answer on.
+        output: The descriptor for what is printed.
+        uid: The user of a procedure that asks for none.
+        gid: Its group.
+    """
+    code = 1
+    try:
+        os.setsid()
+        _reset_signals()
+        for printed in (1, 2):
+            os.dup2(output, printed)
+        os.close(output)
+        connection = socket.socket(fileno=call_socket)
+        with connection.makefile("rb") as stream:
+            request = _request(stream)
+        if request is not None:
+            name, arguments = request
+            ending = _called(procedures.by_name[name], arguments, connection, uid, gid)
+            _flush()
+            _say(connection, ending)
+        code = 0
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # nobody listens any more
+    except BaseException:  # noqa: BLE001 - a bug of ours, told in the agent's log
+        traceback.print_exc()
+    finally:
+        _flush()
+        # No interpreter's end: exit functions are the template's, and run there.
+        os._exit(code)
+
+
+def _reset_signals() -> None:
+    """Undo what the template, and Python itself, did to signals."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        # A Python procedure expects exceptions for these, programs that it starts expect
+        # to be killed.  A function gives both: over exec it turns into the default,
+        # whereas Python's usual "ignored" would stay.
+        signal.signal(number, lambda number, frame: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _request(stream: BinaryIO) -> tuple[str, object] | None:
+    """Read what to run; None if the server gave the call up meanwhile."""
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        return None
+    wanted = decode(line)
+    return wanted["procedure"], wanted["arguments"]
+
+
+def _called(
+    procedure: Procedure,
+    arguments: object,
+    connection: socket.socket,
+    uid: Account | None,
+    gid: Account | None,
+) -> Ending:
+    """Run the procedure; tells how it ended."""
+    try:
+        _become(procedure, uid, gid)
+    except NoAccount as error:
+        return Failed.because(SystemUnable(str(error)))
+    try:
+        positional = arguments if isinstance(arguments, list) else []
+        named = arguments if isinstance(arguments, dict) else {}
+        value = procedure(*positional, **named)
+        if isinstance(procedure, StreamingProcedure):
+            value = _stream(value, connection)
+        if isinstance(value, Result):
+            value = value.value
+    except _NobodyListens as trouble:
+        raise trouble.error from None
+    except _NotSent as trouble:
+        return Failed.because(trouble.error)
+    except BaseException as error:  # noqa: BLE001 - whatever users' code raises is an answer
+        return _raised(error)
+    try:
+        return Returned(_written(value, "the result"))
+    except _NotSent as trouble:
+        return Failed.because(trouble.error)
+
+
+def _become(procedure: Procedure, uid: Account | None, gid: Account | None) -> None:
+    if procedure.uid is None and procedure.gid is None:
+        identity = find(uid, gid)
+    else:
+        identity = find(procedure.uid, procedure.gid)
+    if identity is not None:
+        become(identity)
+
+
+class _NotSent(Exception):
+    """A value can't be written as a message."""
+
+    def __init__(self, error: WireError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _NobodyListens(Exception):
+    """Told apart from a broken pipe of the procedure's own."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _stream(items: object, connection: socket.socket) -> object:
+    """Send items as they come; gives the end result."""
+    for item in items:  # type: ignore[attr-defined]  # whatever the user's code returned
+        if isinstance(item, Result):
+            close = getattr(items, "close", None)
+            if callable(close):
+                close()
+            return item
+        record = _written(item, "a record")
+        try:
+            _say(connection, Said(record))
+        except OSError as error:
+            raise _NobodyListens(error) from None
+    return None
+
+
+def _written(value: object, what: str) -> Raw:
+    if value is None:
+        return NULL
+    try:
+        raw = encode(value)
+    except NotJSON as error:
+        raise _NotSent(InvalidMessage(f"{what} can't be written as JSON: {error}")) from None
+    if len(raw) > MAX_MESSAGE_SIZE - 1024:
+        raise _NotSent(
+            InvalidMessage(f"{what} takes {len(raw)} bytes, more than a caller would read")
+        )
+    return raw
+
+
+def _raised(error: BaseException) -> Raised:
+    kind = type(error)
+    own = error.__traceback__
+    while own is not None and own.tb_frame.f_code.co_filename in _OUR_FILES:
+        own = own.tb_next
+    _print(error, own)
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - __str__ is users' code too
+        message = "(its message can't be had)"
+    # Half a surrogate pair would not be taken by the caller.
+    message = message[:MAX_EXCEPTION_MESSAGE].encode("utf-8", "backslashreplace").decode("utf-8")
+    data = encode({"class": kind.__qualname__, "module": kind.__module__})
+    return Raised(kind.__name__, message, data)
+
+
+_OUR_FILES = (__file__, sys.modules[Procedure.__module__].__file__)
+
+
+def _print(error: BaseException, where: TracebackType | None) -> None:
+    """Show the traceback in the agent's log, as printed output of the procedure."""
+    try:
+        traceback.print_exception(type(error), error, where)
+    except Exception:  # noqa: BLE001 - sys.stderr may be closed or replaced by then
+        return
+
+
+def _say(connection: socket.socket, message: Message) -> None:
+    connection.sendall(encode_message(message))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # users' code may have closed or replaced it
+            stream.flush()
