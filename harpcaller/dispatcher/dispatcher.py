@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, succeed
@@ -20,16 +20,12 @@ from zope.interface import implementer
 
 from harpcaller.dispatcher.following import Follower, unaccounted
 from harpcaller.dispatcher.living import Crowd, LivingJob
+from harpcaller.dispatcher.outcome import outcome
 from harpcaller.errors import (
-    CallTimeout,
     MissingResult,
-    NetworkError,
-    ProtocolError,
     Shutdown,
     StorageError,
     SystemFailure,
-    TLSError,
-    UnknownHost,
     WireError,
 )
 from harpcaller.interfaces import (
@@ -51,10 +47,11 @@ from harpcaller.job.identity import new_job_id
 from harpcaller.job.patience import limits_of
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec
-from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised, Returned
+from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.values import Raw
 
 _log = EventLog("dispatcher")
+_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -132,7 +129,7 @@ class Dispatcher:
 
     def submit(self, call: Call, peer: str) -> Deferred[JobId]:
         """Make a job of a call; fires when it is stored."""
-        return Deferred.fromCoroutine(self._submit(call, peer))
+        return _shielded(Deferred.fromCoroutine(self._submit(call, peer)))
 
     async def _submit(self, call: Call, peer: str) -> JobId:
         if self._stopping:
@@ -245,11 +242,11 @@ class Dispatcher:
             return succeed(False)
         if job.run is not None:
             job.run.cancel()
-        return self._end(job, ended).addCallback(lambda _: True)
+        return _shielded(self._end(job, ended).addCallback(lambda _: True))
 
     def cancel_queue(self, name: Raw) -> Deferred[int]:
         """End all jobs that are in the queue now; tells how many it ended."""
-        return Deferred.fromCoroutine(self._cancel_queue(name))
+        return _shielded(Deferred.fromCoroutine(self._cancel_queue(name)))
 
     async def _cancel_queue(self, name: Raw) -> int:
         # From the back, so that none is given a turn only to lose it; in slices, so that
@@ -274,7 +271,7 @@ class Dispatcher:
             self._running.discard(job)
             if job.place is not None:
                 job.place.leave()
-            _log.info("job.ended", job=job.job_id, **_outcome(ended.ending))
+            _log.info("job.ended", job=job.job_id, **outcome(ended.ending))
             job.ended()
             if not self._running:
                 self._none_running.tell()
@@ -394,6 +391,25 @@ _OUR_OWN = {
         MissingResult,
     )
 }
+
+
+def _shielded(work: Deferred[_T]) -> Deferred[_T]:
+    """Let work go on whose asker goes away: what is on its way into the store stays there."""
+    asker: Deferred[_T] = Deferred()  # cancelling it only stops the asker's waiting
+    _ = work.chainDeferred(asker)
+    return asker
+
+
+def _will_be_tried_again(failure: Failure) -> None:
+    """Take the failure of an end that was logged when it happened."""
+    failure.trap(StorageError)
+
+
+def _shielded(work: Deferred[_T]) -> Deferred[_T]:
+    """Let work go on whose asker goes away: what is on its way into the store stays there."""
+    asker: Deferred[_T] = Deferred()  # cancelling it only stops the asker's waiting
+    _ = work.chainDeferred(asker)
+    return asker
 
 
 def _will_be_tried_again(failure: Failure) -> None:

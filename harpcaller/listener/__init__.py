@@ -1,0 +1,1 @@
+"""The clients' door: request lines in, answer lines out (``doc/protocol`` §1)."""

@@ -1,0 +1,296 @@
+"""A client's connection: its requests are answered one after the other, in order.
+
+Each connection is one coroutine, :meth:`ClientProtocol._serve`; what the transport calls
+only feeds it lines, tells it when there is room to write, or ends it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from harpcaller.errors import InvalidRequest, RequestTooLarge, SystemFailure, WireError
+from harpcaller.interfaces import IDispatcher
+from harpcaller.listener.requests import answer
+from harpcaller.logs.events import EventLog, forget
+from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_request, encode_error
+from harpcaller.wire.lines import LineBuffer, LineTooLong
+
+_log = EventLog("listener")
+
+
+@attrs.frozen
+class ClientSettings:
+    """What clients may do.
+
+    Attributes:
+        max_request_size: The longest request line, in bytes.
+        idle_timeout_seconds: How long a connection may take to send its next request, or
+            to make room for what it asked for.
+    """
+
+    max_request_size: int = DEFAULT_MAX_REQUEST_SIZE
+    idle_timeout_seconds: float = 300
+
+
+class _Transport(ITCPTransport, ISystemHandle, IConsumer, IPushProducer):
+    """What a TCP connection gives its protocol."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class ClientProtocol(Protocol):
+    """One connection."""
+
+    transport: _Transport
+
+    #: How long a client that was refused may go on sending before it is cut off, in
+    #: seconds: closing at once would take the answer away from under it.
+    LINGER_SECONDS = 2.0
+
+    def __init__(
+        self,
+        dispatcher: IDispatcher,
+        settings: ClientSettings,
+        clock: IReactorTime,
+        gone: Callable[[ClientProtocol], None],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._clock = clock
+        self._gone = gone
+        self._lines = LineBuffer(settings.max_request_size)
+        self._peer = ""
+        self._serving: Deferred[None] | None = None
+        self._more: Deferred[None] | None = None
+        self._room: Deferred[None] | None = None
+        self._no_more = False
+        self._full = False
+        self._held_back = False
+        self._linger: IDelayedCall | None = None
+
+    def close(self) -> None:
+        """End the connection, whatever it waits for."""
+        if self._serving is not None:
+            self._serving.cancel()
+
+    # --- What the transport calls --------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """Begin to serve."""
+        peer = self.transport.getPeer()
+        self._peer = f"{getattr(peer, 'host', peer)}:{getattr(peer, 'port', '')}"
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        self._serving = Deferred.fromCoroutine(self._serve())
+        forget(self._serving, _log, "client.bug")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep what came; a client that is far ahead of its answers is held back."""
+        if self._linger is not None:
+            return
+        self._lines.feed(data)
+        if self._more is not None:
+            more, self._more = self._more, None
+            more.callback(None)
+        elif self._lines.pending() > self._settings.max_request_size and not self._held_back:
+            self._held_back = True
+            self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """The client has shut down its writing side; it still gets its answers."""
+        self._no_more = True
+        if self._linger is not None:
+            self._cut_off()
+            return
+        # A client that went away altogether looks the same. Asking its system now and then
+        # is the only way to tell.
+        self.transport.setTcpKeepAlive(True)
+        handle = self.transport.getHandle()
+        if isinstance(handle, socket.socket):
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        if self._more is not None:
+            more, self._more = self._more, None
+            more.callback(None)
+
+    def writeConnectionLost(self) -> None:
+        """Our own side is shut down; nothing to do."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Give up what is still being done for this client; its jobs go on."""
+        self._gone(self)
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def pauseProducing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        """There is room again."""
+        self._full = False
+        if self._room is not None:
+            room, self._room = self._room, None
+            room.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is lost, which :meth:`connectionLost` sees to."""
+
+    # --- Serving -------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        try:
+            while (line := await self._next_line()) is not None:
+                await self._answer(line)
+            self._hang_up()
+        except WireError as error:
+            # Whoever breaks the protocol is told once, and can't be understood from here on.
+            _log.warn("client.refused", peer=self._peer, type=error.wire_type, reason=str(error))
+            self._refuse(error)
+        except (CancelledError, TimeoutError):
+            self._hang_up()
+        except Exception:  # noqa: BLE001  # a bug of ours ends one connection, not the daemon
+            _log.bug("client.bug", Failure(), peer=self._peer)
+            self._refuse(SystemFailure("the dispatcher failed; its log tells more"))
+        finally:
+            self._serving = None
+
+    async def _answer(self, line: bytes) -> None:
+        request = decode_request(line)
+        try:
+            async for piece in answer(self._dispatcher, request, self._peer):
+                self.transport.write(piece)
+                await self._wait_for_room()
+        except WireError as error:
+            self.transport.write(encode_error(error.wire_type, error.message))
+
+    async def _next_line(self) -> bytes | None:
+        """Wait for a request; None when there will be no more.
+
+        Raises:
+            InvalidRequest: The last line has no end.
+            RequestTooLarge: It is longer than allowed.
+            TimeoutError: It takes too long.
+        """
+        deadline: IDelayedCall | None = None
+        try:
+            while True:
+                line = self._lines.next_line()
+                if line is not None:
+                    self._let_go_on()
+                    return line
+                if self._no_more:
+                    if self._lines.pending():
+                        raise InvalidRequest("the last line isn't ended by a newline")
+                    return None
+                self._let_go_on()
+                more = self._more = Deferred(self._no_longer_waits)
+                if deadline is None:
+                    # One deadline for the whole line, however many pieces it comes in.
+                    deadline = self._clock.callLater(
+                        self._settings.idle_timeout_seconds, self._idle
+                    )
+                await more
+        except LineTooLong as error:
+            raise RequestTooLarge(f"the request is a {error}") from None
+        finally:
+            if deadline is not None and deadline.active():
+                deadline.cancel()
+
+    def _no_longer_waits(self, _cancelled: Deferred[None]) -> None:
+        self._more = self._room = None
+
+    def _idle(self) -> None:
+        for waiting in (self._more, self._room):
+            if waiting is not None:
+                self._no_longer_waits(waiting)
+                waiting.errback(TimeoutError())
+
+    def _let_go_on(self) -> None:
+        if self._held_back:
+            self._held_back = False
+            self.transport.resumeProducing()
+
+    async def _wait_for_room(self) -> None:
+        if self._full:
+            room = self._room = Deferred(self._no_longer_waits)
+            deadline = self._clock.callLater(self._settings.idle_timeout_seconds, self._idle)
+            try:
+                await room
+            finally:
+                if deadline.active():
+                    deadline.cancel()
+
+    # --- Closing -------------------------------------------------------------------------
+
+    def _hang_up(self) -> None:
+        self.transport.unregisterProducer()
+        if self._full:
+            # It isn't reading: what it didn't take, it will not.
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
+    def _refuse(self, error: WireError) -> None:
+        self.transport.write(encode_error(error.wire_type, error.message))
+        self.transport.unregisterProducer()
+        if self._no_more:
+            self.transport.loseConnection()
+            return
+        self._linger = self._clock.callLater(self.LINGER_SECONDS, self._cut_off)
+        self._let_go_on()
+        self.transport.loseWriteConnection()
+
+    def _cut_off(self) -> None:
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        self._linger = None
+        self.transport.abortConnection()
+
+
+class ClientFactory(Factory):
+    """All connections of clients.
+
+    Args:
+        settings: May be replaced while running; open connections keep theirs.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, dispatcher: IDispatcher, settings: ClientSettings, clock: IReactorTime
+    ) -> None:
+        self.settings = settings
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._open: set[ClientProtocol] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> ClientProtocol:
+        """Serve one more client."""
+        client = ClientProtocol(self._dispatcher, self.settings, self._clock, self._open.discard)
+        self._open.add(client)
+        return client
+
+    def close(self) -> None:
+        """End all connections."""
+        for client in list(self._open):
+            client.close()

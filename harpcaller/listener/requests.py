@@ -1,0 +1,111 @@
+"""What each request does: one function per request, an answer as pieces of bytes.
+
+A piece is asked for only when the client has room for it, so a stream is read from the
+store no faster than the client takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import assert_never
+
+from harpcaller.interfaces import IDispatcher, Page
+from harpcaller.wire.client import (
+    CONTINUE,
+    NO_RESULT,
+    Call,
+    Cancel,
+    FollowStream,
+    GetResult,
+    GetStatus,
+    ReadStream,
+    Request,
+    encode_cancelled,
+    encode_ending,
+    encode_record,
+    encode_status,
+    encode_submitted,
+)
+
+
+def answer(dispatcher: IDispatcher, request: Request, peer: str) -> AsyncIterator[bytes]:
+    """Begin to answer a request.
+
+    Args:
+        peer: Who asks, for the log.
+
+    Raises (while it is iterated):
+        WireError: The request can't be done; this is the answer then.
+    """
+    match request:
+        case Call():
+            return submit(dispatcher, request, peer)
+        case GetResult():
+            return get_result(dispatcher, request)
+        case GetStatus():
+            return get_status(dispatcher, request)
+        case Cancel():
+            return cancel(dispatcher, request)
+        case FollowStream():
+            return follow_stream(dispatcher, request)
+        case ReadStream():
+            return read_stream(dispatcher, request)
+        case _:
+            assert_never(request)
+
+
+async def submit(dispatcher: IDispatcher, call: Call, peer: str) -> AsyncIterator[bytes]:
+    """Make a job of the call."""
+    yield encode_submitted(await dispatcher.submit(call, peer))
+
+
+async def get_result(dispatcher: IDispatcher, request: GetResult) -> AsyncIterator[bytes]:
+    """Tell how the job ended."""
+    ending = await dispatcher.ending(request.job_id, request.wait)
+    yield NO_RESULT if ending is None else encode_ending(ending)
+
+
+async def get_status(dispatcher: IDispatcher, request: GetStatus) -> AsyncIterator[bytes]:
+    """Tell what the job is and how far it came."""
+    yield encode_status(await dispatcher.status(request.job_id))
+
+
+async def cancel(dispatcher: IDispatcher, request: Cancel) -> AsyncIterator[bytes]:
+    """End the job."""
+    yield encode_cancelled(await dispatcher.cancel(request.job_id))
+
+
+async def follow_stream(dispatcher: IDispatcher, request: FollowStream) -> AsyncIterator[bytes]:
+    """Send records until the end; from now on, unless the request says from where."""
+    since = request.since
+    if since is None:
+        since = await dispatcher.position(request.job_id, request.recent or 0)
+    follower = dispatcher.follow(request.job_id, since)
+    while True:
+        page = await follower.next_page()
+        yield _encode_page(page)
+        if page.ending is not None:
+            return
+
+
+async def read_stream(dispatcher: IDispatcher, request: ReadStream) -> AsyncIterator[bytes]:
+    """Send the records that there are; all, unless the request says from where."""
+    since = request.since or 0
+    if request.recent is not None:
+        since = await dispatcher.position(request.job_id, request.recent)
+    while True:
+        page = await dispatcher.read(request.job_id, since)
+        if page.ending is None and not page.records:
+            yield CONTINUE
+            return
+        yield _encode_page(page)
+        if page.ending is not None:
+            return
+        since = page.records[-1].number + 1
+
+
+def _encode_page(page: Page) -> bytes:
+    lines = [encode_record(record) for record in page.records]
+    if page.ending is not None:
+        lines.append(encode_ending(page.ending))
+    return b"".join(lines)
