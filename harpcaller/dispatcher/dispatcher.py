@@ -378,21 +378,6 @@ class Dispatcher:
         return self._store.prune(self._now() - max_age_seconds)
 
 
-_OUR_OWN = {
-    error.wire_type
-    for error in (
-        UnknownHost,
-        NetworkError,
-        TLSError,
-        CallTimeout,
-        ProtocolError,
-        SystemFailure,
-        StorageError,
-        MissingResult,
-    )
-}
-
-
 def _shielded(work: Deferred[_T]) -> Deferred[_T]:
     """Let work go on whose asker goes away: what is on its way into the store stays there."""
     asker: Deferred[_T] = Deferred()  # cancelling it only stops the asker's waiting
@@ -403,32 +388,3 @@ def _shielded(work: Deferred[_T]) -> Deferred[_T]:
 def _will_be_tried_again(failure: Failure) -> None:
     """Take the failure of an end that was logged when it happened."""
     failure.trap(StorageError)
-
-
-def _shielded(work: Deferred[_T]) -> Deferred[_T]:
-    """Let work go on whose asker goes away: what is on its way into the store stays there."""
-    asker: Deferred[_T] = Deferred()  # cancelling it only stops the asker's waiting
-    _ = work.chainDeferred(asker)
-    return asker
-
-
-def _will_be_tried_again(failure: Failure) -> None:
-    """Take the failure of an end that was logged when it happened."""
-    failure.trap(StorageError)
-
-
-def _outcome(ending: Ending) -> dict[str, str]:
-    """Say in a log event how a job ended, without what it returned."""
-    match ending:
-        case Returned():
-            return {"outcome": "returned"}
-        case Raised():
-            return {"outcome": "exception", "type": ending.type}
-        case Failed():
-            # Only what we say ourselves: an agent's message may quote arguments.
-            reason = {"reason": ending.message} if ending.type in _OUR_OWN else {}
-            return {"outcome": "error", "type": ending.type, **reason}
-        case Cancelled():
-            return {"outcome": "cancelled"}
-        case _:
-            assert_never(ending)

@@ -30,3 +30,19 @@ _OUR_OWN = {
         MissingResult,
     )
 }
+
+
+def outcome(ending: Ending) -> dict[str, str]:
+    """Give the context of the event that tells of this ending."""
+    match ending:
+        case Returned():
+            return {"outcome": "returned"}
+        case Raised():
+            return {"outcome": "exception", "type": ending.type}
+        case Failed():
+            reason = {"reason": ending.message} if ending.type in _OUR_OWN else {}
+            return {"outcome": "error", "type": ending.type, **reason}
+        case Cancelled():
+            return {"outcome": "cancelled"}
+        case _:
+            assert_never(ending)
