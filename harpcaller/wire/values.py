@@ -34,6 +34,7 @@ _LARGEST = 2**63 - 1
 _space = re.compile(r"[ \t\r\n]*").match
 # The closing quote is optional, so that an unterminated string costs linear time.
 _strings = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_tokens = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^ \t\r\n\[\]{},:"]+').finditer
 _not_brackets = bytes(set(range(256)) - set(b"[]{}"))
 _integer = re.compile(rb"-?[0-9]+").fullmatch
 _number = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
@@ -207,6 +208,27 @@ def build(fields: dict[str, Raw]) -> Raw:
         b"{%s}"
         % b",".join([b'"%s":%s' % (key.encode("ascii"), raw) for key, raw in fields.items()])
     )
+
+
+def indented(raw: Raw) -> str:
+    """Lay a value out for people, a member a line; what it is made of stays as it came."""
+    laid: list[str] = []
+    depth = 0
+    opened = False  # the last piece was a bracket, and nothing is in it yet
+    for match in _tokens(raw.decode("utf-8")):
+        piece = match.group()
+        closing = piece in ("]", "}")
+        depth -= closing
+        if opened != closing:
+            laid.append("\n" + "  " * depth)
+        laid.append(piece)
+        opened = piece in ("[", "{")
+        depth += opened
+        if piece == ":":
+            laid.append(" ")
+        elif piece == ",":
+            laid.append("\n" + "  " * depth)
+    return "".join(laid)
 
 
 def canonical(data: bytes) -> bytes:

@@ -1,0 +1,39 @@
+"""Call procedures on your servers; see :mod:`harpcaller.client`, where all of this lives."""
+
+from harpcaller.client import (
+    CALL_CANCELLED,
+    CALL_NOT_FINISHED,
+    CancelledException,
+    CommunicationError,
+    HarpCaller,
+    HarpException,
+    HarpProcedure,
+    HarpServer,
+    HarpStreamIterator,
+    RecordIterator,
+    RemoteCall,
+    RemoteError,
+    RemoteException,
+    RemoteProcedure,
+    RemoteServer,
+    Result,
+)
+
+__all__ = [
+    "CALL_CANCELLED",
+    "CALL_NOT_FINISHED",
+    "CancelledException",
+    "CommunicationError",
+    "HarpCaller",
+    "HarpException",
+    "HarpProcedure",
+    "HarpServer",
+    "HarpStreamIterator",
+    "RecordIterator",
+    "RemoteCall",
+    "RemoteError",
+    "RemoteException",
+    "RemoteProcedure",
+    "RemoteServer",
+    "Result",
+]
