@@ -1,0 +1,142 @@
+"""The procedures in force: one template process, replaced whole.
+
+A new template is started and has loaded its file before the old one is let go, so that a
+file that doesn't load changes nothing.  A template that dies by itself is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from harpcaller.agent.orders import Load
+from harpcaller.agent.seams import CallEvents, ICallProcess, ITemplate
+from harpcaller.agent.signature import Description
+from harpcaller.errors import HarpcallerError, NoSuchProcedure, ProcedureLoadingError
+from harpcaller.logs.events import EventLog, forget
+from harpcaller.wire.values import Raw
+
+#: How long to wait before a dead template is replaced, in seconds: first, and at most.
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
+
+
+class NotLoading(HarpcallerError):
+    """A template didn't get as far as having procedures; the message is for the operator."""
+
+
+#: Starts a template and waits until it has loaded; :class:`NotLoading` if it doesn't.
+#: The second argument is called if the template dies later.
+Starter = Callable[[Load, Callable[[], None]], Awaitable[ITemplate]]
+
+
+class Library:
+    """The procedures that can be called now.
+
+    Args:
+        starter: Starts template processes.
+        clock: Measures the wait before another try.
+        log: Where loading is told of.
+    """
+
+    def __init__(self, starter: Starter, clock: IReactorTime, log: EventLog) -> None:
+        self._starter = starter
+        self._clock = clock
+        self._log = log
+        self._order: Load | None = None
+        self._current: ITemplate | None = None
+        self._loads = 0
+        self._retry: IDelayedCall | None = None
+        self._delay = FIRST_DELAY
+        self._stopped = False
+
+    async def load(self, order: Load) -> bool:
+        """Put the procedures of a file in force.
+
+        Returns:
+            Whether that went well; if not, it is in the log and nothing has changed.
+        """
+        self._order = order
+        self._loads += 1
+        load = self._loads
+        self._forget_retry()
+        template: ITemplate | None = None
+
+        def died() -> None:
+            if template is not None:
+                self._lost(template)
+
+        try:
+            template = await self._starter(order, died)
+        except NotLoading as error:
+            self._log.error("agent.procedures_not_loaded", error=str(error), file=order.file)
+            return False
+        if load != self._loads or self._stopped:
+            template.retire()  # overtaken by a later load
+            return False
+        old, self._current = self._current, template
+        self._delay = FIRST_DELAY
+        if old is not None:
+            old.retire()
+        self._log.info(
+            "agent.procedures_loaded", file=order.file, procedures=len(template.procedures)
+        )
+        return True
+
+    def find(self, name: str) -> Description:
+        """Look a procedure up.
+
+        Raises:
+            ProcedureLoadingError: No procedures are in force.
+            NoSuchProcedure: None has this name.
+        """
+        if self._current is None:
+            raise ProcedureLoadingError("the agent has no procedures loaded; its log says why")
+        found = self._current.procedures.get(name)
+        if found is None:
+            raise NoSuchProcedure(f"there is no procedure {name[:100]!r}")
+        return found
+
+    def begin(self, name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
+        """Start a process for a procedure that was just found.
+
+        Raises:
+            OSError: The agent's own system is out of something.
+        """
+        assert self._current is not None
+        return self._current.begin(name, arguments, events)
+
+    async def stop(self) -> None:
+        """Have no procedures in force any more; waits for the template process's end."""
+        self._stopped = True
+        self._forget_retry()
+        old, self._current = self._current, None
+        if old is not None:
+            old.retire()
+            await old.gone()
+
+    def _lost(self, template: ITemplate) -> None:
+        if template is not self._current:
+            return
+        self._current = None
+        self._log.error("agent.template_died", again_in_seconds=self._delay)
+        self._try_again_later()
+
+    def _try_again_later(self) -> None:
+        self._retry = self._clock.callLater(self._delay, self._try_again)
+        self._delay = min(self._delay * 2, LONGEST_DELAY)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        assert self._order is not None
+        forget(Deferred.fromCoroutine(self._again(self._order)), self._log, "agent.load_failed")
+
+    async def _again(self, order: Load) -> None:
+        if not await self.load(order) and self._current is None and not self._stopped:
+            self._try_again_later()
+
+    def _forget_retry(self) -> None:
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._retry = None

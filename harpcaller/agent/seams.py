@@ -1,0 +1,91 @@
+"""Where the server's parts meet: each has a fake in tests.
+
+A call goes through three of them: the *caller* is the connection that asked, the
+*process* is its worker, and :class:`~harpcaller.agent.running.RunningCall` stands
+between the two.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import Attribute, Interface
+
+from harpcaller.agent.signature import Description
+from harpcaller.wire.agent import Credentials
+from harpcaller.wire.values import Raw
+
+
+class CallEvents(Protocol):
+    """What the process side tells about a call; ``exited`` comes once and last."""
+
+    def said(self, lines: bytes) -> None:
+        """The procedure streamed: one or more whole record lines."""
+
+    def answered(self, line: bytes) -> None:
+        """The procedure told its ending: one line."""
+
+    def exited(self, how: str) -> None:
+        """The process is gone and nothing more is heard; ``how`` is for the caller."""
+
+
+class ICallProcess(IPushProducer):
+    """A call's process; pausing it stops it at its next record."""
+
+    def end(signal: int, grace_seconds: float) -> None:
+        """Signal the process group now, and kill what is left of it after the grace.
+
+        ``exited`` comes when the whole group is gone.
+        """
+
+    def hush() -> None:
+        """Listen no more: ``said`` and ``answered`` won't come, ``exited`` will."""
+
+
+class ITemplate(Interface):
+    """A template process that has its procedures loaded."""
+
+    procedures: dict[str, Description] = Attribute("What can be called, by name.")
+
+    def begin(name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
+        """Start a worker; its events come later, never from inside this call.
+
+        Raises:
+            OSError: The agent's own system is out of something.
+        """
+
+    def retire() -> None:
+        """Take no more calls, and end when those under way have ended."""
+
+    def gone() -> Deferred[None]:
+        """Wait until the process is gone; can't be cancelled."""
+
+
+class ICaller(Interface):
+    """The connection that asked for a call."""
+
+    def tell(data: bytes) -> None:
+        """Send whole lines."""
+
+    def finish(line: bytes) -> None:
+        """Send the last line, and close when it is out."""
+
+    def feed_from(producer: ICallProcess) -> None:
+        """Hold this producer back whenever the caller reads too slowly."""
+
+
+class IChecker(Interface):
+    """Who may call."""
+
+    async def check(credentials: Credentials, peer: str) -> None:
+        """Let known users pass.
+
+        Args:
+            credentials: Whom the caller says to be.
+            peer: The address that the call comes from.
+
+        Raises:
+            AuthError: The user isn't known or the password is wrong.
+        """

@@ -1,0 +1,226 @@
+"""The callers' door: one TLS connection, one request, one call.
+
+Thin: it reads a line, has the user checked, lets :class:`~harpcaller.agent.calls.Calls`
+run the call, and sends what comes.  Closing the connection ends the call.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from harpcaller.agent.calls import Calls
+from harpcaller.agent.running import RunningCall
+from harpcaller.agent.seams import ICaller, ICallProcess, IChecker
+from harpcaller.errors import InvalidRequest, WireError
+from harpcaller.logs.events import EventLog, forget
+from harpcaller.wire.agent import (
+    MAX_REQUEST_SIZE,
+    ProcedureCall,
+    decode_request,
+    encode_message,
+)
+from harpcaller.wire.ending import Failed
+from harpcaller.wire.lines import LineBuffer, LineTooLong
+
+#: How many connections may be waiting for their user to be known.
+MAX_UNKNOWN = 256
+#: How long a caller may take to read what is left after the call's end, in seconds.
+FLUSH_SECONDS = 60.0
+
+
+class ICallerTransport(ITCPTransport, IConsumer):
+    """A TLS connection as Twisted gives it."""
+
+
+@implementer(ICaller)
+class AgentConnection(Protocol):
+    """One caller.
+
+    Args:
+        door: Where it came in.
+    """
+
+    transport: ICallerTransport
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._lines = LineBuffer(MAX_REQUEST_SIZE)
+        self._reading = True
+        self._timer: IDelayedCall | None = None
+        self._work: Deferred[None] | None = None
+        self._call: RunningCall | None = None
+        self._fed = False
+        self.peer = "?"
+
+    # What Twisted tells.
+
+    def connectionMade(self) -> None:
+        """A connection is there; its TLS handshake comes yet."""
+        self.peer = getattr(self.transport.getPeer(), "host", "?")
+        if not self._door.let_in(self):
+            self.transport.abortConnection()
+            return
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        self._timer = self._door.clock.callLater(self._door.request_seconds, self._took_too_long)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the caller sends; whatever follows the request is passed over."""
+        if not self._reading:
+            return
+        self._lines.feed(data)
+        try:
+            line = self._lines.next_line()
+            if line is None:
+                return
+            request = decode_request(line)
+        except LineTooLong as error:
+            self._refuse(InvalidRequest(f"the request is a {error}"))
+        except WireError as error:
+            self._refuse(error)
+        else:
+            self._reading = False
+            self._work = Deferred.fromCoroutine(self._serve(request))
+            forget(self._work, self._door.log, "agent.request_failed")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The caller is gone."""
+        self._reading = False
+        self._stop_timer()
+        self._door.let_out(self)
+        if self._work is not None:
+            self._work.cancel()
+        if self._call is not None:
+            self._call.caller_gone()
+
+    # The request's way.
+
+    async def _serve(self, request: ProcedureCall) -> None:
+        try:
+            await self._door.checker.check(request.credentials, self.peer)
+            self._stop_timer()
+            self._door.known(self)
+            self._call = self._door.calls.begin(request, self, self.peer)
+        except WireError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: WireError) -> None:
+        self._door.log.info(
+            "agent.refused", peer=self.peer, type=error.wire_type, message=error.message
+        )
+        self.finish(encode_message(Failed.because(error)))
+
+    def _took_too_long(self) -> None:
+        self._timer = None
+        self._door.log.info("agent.silent_connection_closed", peer=self.peer)
+        self.transport.abortConnection()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    # What the call asks for.
+
+    def tell(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def finish(self, line: bytes) -> None:
+        self._reading = False
+        self.transport.write(line)
+        if self._fed:
+            self._fed = False
+            self.transport.unregisterProducer()
+        self.transport.loseConnection()
+        self._stop_timer()
+        self._timer = self._door.clock.callLater(FLUSH_SECONDS, self._reads_too_slowly)
+
+    def feed_from(self, producer: ICallProcess) -> None:
+        self._fed = True
+        self.transport.registerProducer(producer, True)
+
+    def _reads_too_slowly(self) -> None:
+        self._timer = None
+        self.transport.abortConnection()
+
+
+class Door(ServerFactory[AgentConnection]):
+    """Where callers come in.
+
+    Args:
+        checker: Knows who may call.
+        calls: Runs the calls.
+        clock: Measures how long a connection takes to say what it wants.
+        request_seconds: How long it may take for that, its TLS handshake included.
+        log: Where refusals are told of.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        checker: IChecker,
+        calls: Calls,
+        clock: IReactorTime,
+        *,
+        request_seconds: float,
+        log: EventLog,
+    ) -> None:
+        self.checker = checker
+        self.calls = calls
+        self.clock = clock
+        self.request_seconds = request_seconds
+        self.log = log
+        self._connections: set[AgentConnection] = set()
+        self._unknown: set[AgentConnection] = set()
+        self._empty: list[Deferred[None]] = []
+
+    def buildProtocol(self, address: IAddress | None) -> AgentConnection:
+        """Twisted: somebody connects."""
+        return AgentConnection(self)
+
+    def let_in(self, connection: AgentConnection) -> bool:
+        """Take a connection; tells whether there is room for another unknown one."""
+        if len(self._unknown) >= MAX_UNKNOWN:
+            self.log.warn("agent.too_many_unknown_connections", peer=connection.peer)
+            return False
+        self._connections.add(connection)
+        self._unknown.add(connection)
+        return True
+
+    def known(self, connection: AgentConnection) -> None:
+        """The connection's user is known."""
+        self._unknown.discard(connection)
+
+    def let_out(self, connection: AgentConnection) -> None:
+        """The connection is closed."""
+        self._connections.discard(connection)
+        self._unknown.discard(connection)
+        if not self._connections:
+            empty, self._empty = self._empty, []
+            for waiter in empty:
+                waiter.callback(None)
+
+    def empty(self) -> Deferred[None]:
+        """Wait until all connections are closed; cancelling gives the waiting up."""
+        waiting: Deferred[None] = Deferred(lambda gone: self._empty.remove(gone))
+        if self._connections:
+            self._empty.append(waiting)
+        else:
+            waiting.callback(None)
+        return waiting
+
+    def close_all(self) -> None:
+        """Close every connection without further words."""
+        for connection in list(self._connections):
+            connection.transport.abortConnection()

@@ -1,0 +1,309 @@
+"""The server's side of a template process.
+
+Descriptors are the only resource here that isn't memory.  A call has four: both ends of
+its socket and both ends of its output pipe.  The worker's ends are kept until the
+template tells that it has forked, since sending them takes its time; ours are Twisted's
+to close.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from itertools import count
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
+from twisted.internet.unix import Server as UnixConnection
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from harpcaller.agent.call_process import CallProcess, IAgentReactor, OutputPipe, adopt
+from harpcaller.agent.library import NotLoading
+from harpcaller.agent.orders import (
+    MAX_LINE,
+    Exited,
+    Load,
+    Loaded,
+    NotAnOrder,
+    NotLoaded,
+    Order,
+    Start,
+    Started,
+    Unable,
+    decode_report,
+    encode_line,
+)
+from harpcaller.agent.printed import PrintedLines
+from harpcaller.agent.seams import CallEvents, ITemplate
+from harpcaller.agent.signature import Description, from_object
+from harpcaller.logs.events import EventLog
+from harpcaller.wire.lines import LineBuffer, LineTooLong
+from harpcaller.wire.values import Raw
+
+#: The template process's program.
+COMMAND = (sys.executable, "-P", "-m", "harpcaller.agent.template")
+#: How long a procedures file may take to load, in seconds.
+LOAD_SECONDS = 60.0
+
+
+@attrs.define
+class _Call:
+    """A call that the template knows of."""
+
+    process: CallProcess
+    worker_ends: list[int]
+
+    def forget_worker_ends(self) -> None:
+        for descriptor in self.worker_ends:
+            os.close(descriptor)
+        self.worker_ends = []
+
+
+class _Control(Protocol):
+    """The socket on which orders and reports go."""
+
+    transport: UnixConnection  # that's what is adopted
+
+    def __init__(self, template: TemplateProcess) -> None:
+        self._template = template
+        self._lines = LineBuffer(MAX_LINE)
+        self.open = True
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.open = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self._lines.feed(data)
+        try:
+            while (line := self._lines.next_line()) is not None:
+                self._template.heard(line)
+        except (LineTooLong, NotAnOrder) as error:
+            self._template.fault(str(error))
+
+
+class _Life(ProcessProtocol):
+    """The template's process: what it prints, and its end."""
+
+    def __init__(self, template: TemplateProcess, printed: PrintedLines) -> None:
+        self._template = template
+        self._printed = printed
+
+    def childDataReceived(self, child_descriptor: int, data: bytes) -> None:
+        self._printed.feed(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        self._printed.finish()
+        self._template.ended(str(reason.value))
+
+
+@implementer(ITemplate)
+class TemplateProcess:
+    """A template process and its calls.
+
+    Args:
+        reactor: Starts the process and adopts the sockets.
+        environment: The environment of procedures.
+        log: Where printed lines go.
+        lost: Called if the process ends after it had loaded, though nobody let it go.
+    """
+
+    def __init__(
+        self,
+        reactor: IAgentReactor,
+        environment: Mapping[str, str],
+        log: EventLog,
+        lost: Callable[[], None],
+    ) -> None:
+        self.procedures: dict[str, Description] = {}
+        self._reactor = reactor
+        self._environment = environment
+        self._log = log
+        self._lost = lost
+        self._numbers = count(1)
+        self._calls: dict[int, _Call] = {}
+        self._control = _Control(self)
+        self._loading: Deferred[None] | None = None
+        self._retired = False
+        self._gone: list[Deferred[None]] = []
+        self._alive = False
+
+    async def load(self, order: Load) -> None:
+        """Start the process and wait until it has loaded the procedures.
+
+        Raises:
+            NotLoading: It doesn't; nothing is left of it.
+        """
+        try:
+            self._spawn()
+        except OSError as error:
+            raise NotLoading(f"no template process could be started: {error}") from None
+        self._send(order)
+        self._loading = Deferred(self._gave_up)
+        late = self._reactor.callLater(
+            LOAD_SECONDS, self.fault, f"{order.file}: loading took more than {LOAD_SECONDS:g} s"
+        )
+        try:
+            await self._loading
+        finally:
+            if late.active():
+                late.cancel()
+
+    def _gave_up(self, loading: Deferred[None]) -> None:
+        self._loading = None
+        self.kill()
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._transport = self._reactor.spawnProcess(
+                _Life(self, PrintedLines(self._log, "agent.template_printed", {})),
+                COMMAND[0].encode(),
+                [part.encode() for part in COMMAND],
+                env={
+                    key.encode(errors="surrogateescape"): value.encode(errors="surrogateescape")
+                    for key, value in self._environment.items()
+                },
+                childFDs={0: null, 1: "r", 2: "r", 3: theirs.fileno()},
+            )
+            self._alive = True
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(null)
+        adopt(self._reactor, ours, self._control)
+
+    # What is asked of it.
+
+    def begin(self, name: str, arguments: Raw, events: CallEvents) -> CallProcess:
+        if not self._control.open:
+            raise OSError(errno.EPIPE, "the process that procedures are forked from died")
+        number = next(self._numbers)
+        printed = PrintedLines(
+            self._log, "agent.procedure_printed", {"procedure": name, "call": number}
+        )
+        with ExitStack() as undo:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, writing)
+            output = OutputPipe(self._reactor, reading, printed)
+            undo.callback(output.finish)
+            ours, theirs = socket.socketpair()
+            undo.enter_context(theirs)
+            process = CallProcess(number, self._reactor, events, output, self._send)
+            adopt(self._reactor, ours, process)
+            _ = undo.pop_all()
+        self._calls[number] = call = _Call(process, [theirs.detach(), writing])
+        for descriptor in call.worker_ends:
+            self._control.transport.sendFileDescriptor(descriptor)
+        self._send(Start(number))
+        process.request(name, arguments)
+        return process
+
+    def retire(self) -> None:
+        self._retired = True
+        self._end_if_idle()
+
+    def kill(self) -> None:
+        self._retired = True
+        if self._alive:
+            with suppress(ProcessExitedAlready):
+                self._transport.signalProcess("KILL")
+
+    def gone(self) -> Deferred[None]:
+        """Wait until the process is gone; can't be cancelled, as it may be the only waiter."""
+        waiting: Deferred[None] = Deferred()
+        if self._alive:
+            self._gone.append(waiting)
+        else:
+            waiting.callback(None)
+        return waiting
+
+    def _send(self, order: Order) -> None:
+        self._control.transport.write(encode_line(order))
+
+    def _end_if_idle(self) -> None:
+        if self._retired and not self._calls:
+            self._control.transport.loseConnection()
+
+    # What it tells.
+
+    def heard(self, line: bytes) -> None:
+        """Take a report.
+
+        Raises:
+            NotAnOrder: It isn't one.
+        """
+        report = decode_report(line)
+        if isinstance(report, Loaded):
+            self._loaded(report)
+        elif isinstance(report, NotLoaded):
+            self._not_loading(report.message)
+        elif report.call not in self._calls:
+            raise NotAnOrder(f"there is no call {report.call}")
+        elif isinstance(report, Started):
+            call = self._calls[report.call]
+            call.process.pid = report.pid
+            call.forget_worker_ends()
+        else:
+            call = self._calls.pop(report.call)
+            call.forget_worker_ends()
+            call.process.exited(_in_words(report))
+            self._end_if_idle()
+
+    def _loaded(self, report: Loaded) -> None:
+        described = [from_object(one) for one in report.descriptions]
+        self.procedures = {one.name: one for one in described}
+        if report.threads:
+            self._log.warn("agent.threads_while_loading", threads=report.threads)
+        loading, self._loading = self._loading, None
+        if loading is not None:
+            loading.callback(None)
+
+    def _not_loading(self, why: str) -> None:
+        loading, self._loading = self._loading, None
+        if loading is not None:
+            loading.errback(NotLoading(why))
+
+    def fault(self, what: str) -> None:
+        """The process isn't what it should be: away with it."""
+        self._not_loading(what)
+        if self._alive:
+            self._log.error("agent.template_faulty", error=what)
+            with suppress(ProcessExitedAlready):
+                self._transport.signalProcess("KILL")
+
+    def ended(self, how: str) -> None:
+        """The process is gone."""
+        self._alive = False
+        self._not_loading(f"the template process ended while it loaded: {how}")
+        self._control.transport.loseConnection()
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.forget_worker_ends()
+            if call.process.pid is not None:
+                with suppress(OSError):
+                    os.killpg(call.process.pid, signal.SIGKILL)
+            call.process.exited("the process that procedures are forked from died")
+        if self.procedures and not self._retired:
+            self._lost()
+        gone, self._gone = self._gone, []
+        for waiter in gone:
+            waiter.callback(None)
+
+
+def _in_words(report: Exited | Unable) -> str:
+    if isinstance(report, Unable):
+        return report.message
+    if report.signal is not None:
+        return f"the procedure's process was killed by signal {report.signal}"
+    return f"the procedure's process ended with exit code {report.code} without a result"
