@@ -91,25 +91,10 @@ class CommandTests(SynchronousTestCase):
     def test_every_command_of_the_protocol_is_there(self) -> None:
         """The page on the protocol lists these."""
         self.assertEqual(
-            set(
-                [
-                    "status",
-                    "stop",
-                    "reload_config",
-                    "prune_jobs",
-                    "reopen_logs",
-                    "list_jobs",
-                    "job_info",
-                    "cancel_job",
-                    "list_queues",
-                    "list_queue",
-                    "cancel_queue",
-                    "list_hosts",
-                    "refresh_hosts",
-                    "dist_start",
-                    "dist_stop",
-                ]
-            ),
+            {"status", "stop", "reload_config", "prune_jobs", "reopen_logs"}
+            | {"list_jobs", "job_info", "cancel_job"}
+            | {"list_queues", "list_queue", "cancel_queue"}
+            | {"list_hosts", "refresh_hosts", "dist_start", "dist_stop"},
             set(COMMANDS),
         )
 
@@ -197,6 +182,10 @@ class AnswerTests(SynchronousTestCase):
     def test_plain_error_is_understood(self) -> None:
         """A daemon need not tell more than that it went wrong."""
         self.assertEqual(Refusal("", ""), decode_line(b'{"result":"error"}'))
+
+    def test_item_of_another_version_is_passed_on(self) -> None:
+        """Where the word stands inside, the line is looked at closely."""
+        self.assertIsNone(decode_line(b'{"job":"x","call":{"result":1}}'))
 
     def test_items_are_no_closing_lines(self) -> None:
         """A list goes on until its closing line, whatever words stand in it."""
