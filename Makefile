@@ -1,0 +1,53 @@
+# One name per promise.  `make demo` and `make test` work on a fresh machine with Python 3.11.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types layers unit system coverage plain docs bench clean
+
+$(READY): pyproject.toml setup.py
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY) ## the main job for real: agent, dispatcher, calls, results
+	$(BIN)/python etc/demo/demo.py
+
+test: lint types layers coverage plain docs demo ## everything that CI runs
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+layers: $(READY) ## who may import whom
+	$(BIN)/lint-imports
+
+unit: $(READY) ## the quick tests: no processes, no sockets
+	$(BIN)/python -m pytest tests --ignore=tests/system
+
+system: $(READY)
+	$(BIN)/python -m pytest tests/system
+
+coverage: $(READY) ## all tests under pytest, by branch; the floor is in pyproject.toml
+	$(BIN)/coverage erase
+	HYPOTHESIS_PROFILE=ci COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+plain: $(READY) ## all tests under trial
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m twisted.trial --reporter=summary tests
+
+docs: $(READY)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html doc doc/_build/html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b man doc doc/_build/man
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.calls
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info doc/_build _trial_temp* .coverage* .mypy_cache .ruff_cache .hypothesis
