@@ -182,11 +182,15 @@ class IHosts(Interface):
 
 @attrs.frozen
 class ProcessEnded:
-    """How a process ended: an exit code, or the signal that killed it."""
+    """How a process ended: an exit code, or the signal that killed it.
+
+    ``killed_because`` tells why the runner ended it, if it did; then the rest counts little.
+    """
 
     exit_code: int | None
     signal: int | None
     output: bytes
+    killed_because: str | None = None
 
 
 class IProcessRunner(Interface):
@@ -197,11 +201,12 @@ class IProcessRunner(Interface):
     ) -> Deferred[ProcessEnded]:
         """Run a command without a shell, its standard input empty.
 
-        Cancelling kills it.
+        Cancelling kills it, with what it has started; the failure comes when it is gone.
 
         Args:
             argv: The program's path and its arguments.
-            error_line: Called with each line of its error output.
+            error_line: Called with each line of its error output; a very long one comes in
+                pieces.
             timeout_seconds: When to kill it.
 
         Raises:
