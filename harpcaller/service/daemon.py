@@ -207,8 +207,10 @@ class DispatcherDaemon(MultiService):
         await self._refresher.start()
         if self._caller.context.trust.anybody:
             _log.warn("daemon.trusts_any_agent", hint="set ca_file or known_certs_file")
-        await self._dispatcher.recover(left_over)
+        # A port that can't be had is found before a job is started; and nobody is let in
+        # before the jobs are known again, which happens at once.
         await self._listening.open(self._settings.listen)
+        await self._dispatcher.recover(left_over)
         self._retention.setServiceParent(self)
         self._is_ready = True
         _log.info("daemon.ready", pid=self.pid, recovered=len(left_over))

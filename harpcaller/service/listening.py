@@ -40,17 +40,24 @@ class Listening:
     async def open(self, addresses: Iterable[ListenAddress]) -> None:
         """Open those that aren't open yet; either all of them or none.
 
+        All names are looked up first, so that nothing is waited for between the first
+        port's opening and the return: nobody is accepted in between.
+
         Raises:
             CannotListen: One of them can't be had.
         """
-        opened: list[ListenAddress] = []
+        wanted = [
+            (address, await self._interfaces(address))
+            for address in addresses
+            if address not in self._ports
+        ]
         try:
-            for address in addresses:
-                if address not in self._ports:
-                    self._ports[address] = await self._listen(address)
-                    opened.append(address)
+            for address, interfaces in wanted:
+                self._ports[address] = []
+                for interface in interfaces:
+                    self._ports[address].append(self._listen(address, interface))
         except CannotListen:
-            await self._close(opened)
+            await self._close([address for address, _ in wanted])
             raise
 
     async def keep_only(self, addresses: Iterable[ListenAddress]) -> None:
@@ -63,23 +70,18 @@ class Listening:
         await self._close(list(self._ports))
 
     async def _close(self, addresses: Iterable[ListenAddress]) -> None:
-        ports = [port for address in addresses for port in self._ports.pop(address)]
+        ports = [port for address in addresses for port in self._ports.pop(address, ())]
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
 
-    async def _listen(self, address: ListenAddress) -> list[IListeningPort]:
-        ports: list[IListeningPort] = []
+    def _listen(self, address: ListenAddress, interface: str) -> IListeningPort:
         try:
-            for interface in await self._interfaces(address):
-                port = self._reactor.listenTCP(address.port, self._factory, _BACKLOG, interface)
-                ports.append(port)
-                place = port.getHost()
-                _log.info("listener.listening", address=place.host, port=place.port)
+            port = self._reactor.listenTCP(address.port, self._factory, _BACKLOG, interface)
         except CannotListenError as error:
-            for port in ports:
-                await maybeDeferred(port.stopListening)
             words = getattr(error.socketError, "strerror", None) or str(error.socketError)
             raise CannotListen(f"listen: cannot listen on {address}: {words}") from None
-        return ports
+        place = port.getHost()
+        _log.info("listener.listening", address=place.host, port=place.port)
+        return port
 
     async def _interfaces(self, address: ListenAddress) -> list[str]:
         """Give the addresses to bind to."""
