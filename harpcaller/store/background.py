@@ -1,0 +1,68 @@
+"""What the store does beside serving, in slices, and what closing waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from harpcaller.logs.events import EventLog, forget
+
+_T = TypeVar("_T")
+
+
+class Background:
+    """Work that gives way to the reactor between its slices.
+
+    Args:
+        clock: On which turns are taken.
+        log: Where the failure of work is told that nobody waits for.
+    """
+
+    def __init__(self, clock: IReactorTime, log: EventLog) -> None:
+        self._clock = clock
+        self._log = log
+        self._count = 0
+        self._idle: Deferred[None] | None = None
+        #: Whether work should end at its next turn.
+        self.is_stopping = False
+
+    def turn(self) -> Deferred[None]:
+        """Let the reactor do other things first."""
+        return deferLater(self._clock, 0, lambda: None)
+
+    def run(self, work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
+        """Begin work that :meth:`stop` waits for.
+
+        It can't be cancelled: its slices are short, and it ends early when stopping.
+        """
+        self._count += 1
+
+        async def counted() -> _T:
+            try:
+                return await work
+            finally:
+                self._count -= 1
+                self._tell()
+
+        return Deferred.fromCoroutine(counted())
+
+    def start(self, work: Coroutine[Deferred[Any], Any, object], what: str) -> None:
+        """Begin work that nobody waits for but :meth:`stop`; ``what`` names a failure."""
+        forget(self.run(work), self._log, what)
+
+    def stop(self) -> Deferred[None]:
+        """Ask all work to end early, and wait until it has."""
+        self.is_stopping = True
+        self._idle = Deferred()
+        idle = self._idle
+        self._tell()
+        return idle
+
+    def _tell(self) -> None:
+        if self._idle is not None and self._count == 0:
+            idle, self._idle = self._idle, None
+            idle.callback(None)

@@ -1,0 +1,185 @@
+"""Lists of jobs: the index, and making it anew from the jobs' files when it was lost.
+
+While it is being made anew, lists have the jobs that were reached so far (and all that
+came since the start), and pruning sees no others: both are whole again when
+``store.index_complete`` is logged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
+
+from harpcaller.errors import InvalidJobId, StorageError
+from harpcaller.interfaces import StoredJob
+from harpcaller.logs.events import EventLog
+from harpcaller.store.background import Background
+from harpcaller.store.disk import Disk
+from harpcaller.store.files import Content, Summary, ended_at, head, started_at, summary
+from harpcaller.store.index import Index, IndexLost, Row
+from harpcaller.store.recovery import all_jobs
+from harpcaller.store.shelf import Shelf
+from harpcaller.wire.client import JobId, JobStatus
+
+_T = TypeVar("_T")
+
+# So many files are read between two turns of the reactor.
+_SLICE = 50
+
+
+def status(content: Content) -> JobStatus:
+    """Read what a job is and how far it came."""
+    found, second = head(content)
+    call = found.submitted.call
+    return JobStatus(
+        host=call.host,
+        procedure=call.procedure,
+        arguments=call.arguments,
+        submitted_at=found.submitted.at,
+        started_at=started_at(content, second),
+        ended_at=ended_at(content),
+        info=call.info,
+        queue_name=None if call.queue is None else call.queue.name,
+    )
+
+
+class Catalogue:
+    """The jobs that there are.
+
+    Args:
+        index: What is asked; wholly ours from now on, but for telling it of changes.
+        disk: Where the jobs' files are.
+        directory: The store's.
+        shelf: Through which jobs are read.
+        background: In which the index is made anew.
+        log: Where that is told.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        disk: Disk,
+        directory: str,
+        shelf: Shelf,
+        background: Background,
+        log: EventLog,
+    ) -> None:
+        self._index = index
+        self._disk = disk
+        self._directory = directory
+        self._shelf = shelf
+        self._background = background
+        self._log = log
+        self._is_rebuilding = False
+
+    def jobs(self, after: int, limit: int) -> tuple[Sequence[StoredJob], int]:
+        """See :meth:`IJobStore.jobs`.
+
+        Raises:
+            StorageError: The index can't be read.
+        """
+        while rows := self._page(after, limit):
+            after = rows[-1].serial
+            listed = [job for job in map(self._listed, rows) if job is not None]
+            # A page of nothing but damaged jobs isn't the end of the list.
+            if listed:
+                return listed, after
+        return [], after
+
+    def _page(self, after: int, limit: int) -> Sequence[Row]:
+        return self._ask(lambda: self._index.page(after, limit))
+
+    def due(
+        self, before: float, after: tuple[float, int], limit: int
+    ) -> Sequence[tuple[float, int, JobId]]:
+        """Give end, serial and id of jobs that ended before a time, in that order.
+
+        Raises:
+            StorageError: The index can't be read.
+        """
+        return self._ask(lambda: self._index.ended_before(before, after, limit))
+
+    def next_serial(self) -> int:
+        """Give a number greater than that of any job in the index, 1 if that isn't known."""
+        try:
+            return self._ask(self._index.next_serial)
+        except StorageError:
+            return 1
+
+    def flush(self) -> bool:
+        """Hand what is gathered to the system; False if it must be gathered on."""
+        try:
+            self._ask(self._index.flush)
+        except StorageError:
+            return not self._index.is_complete
+        return True
+
+    def complete(self) -> None:
+        """Make the index anew in the background, if it isn't complete."""
+        if not self._index.is_complete and not self._is_rebuilding:
+            self._is_rebuilding = True
+            self._background.start(self._rebuild(), "store.index_bug")
+
+    def add(self, found: Summary) -> None:
+        """Put a job in as its file has it."""
+        submitted = found.head.submitted
+        self._index.add(
+            found.head.serial,
+            found.head.job_id,
+            submitted.call,
+            submitted.at,
+            found.started_at,
+            found.ended_at,
+        )
+
+    def _listed(self, row: Row) -> StoredJob | None:
+        if row.status is not None:
+            return StoredJob(row.job_id, row.status)
+        try:
+            return StoredJob(row.job_id, self._shelf.look(row.job_id, status))
+        except (InvalidJobId, StorageError) as error:
+            self._log.warn("store.unlisted", job=row.job_id, error=error.message)
+            return None
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        try:
+            return question()
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"the index of jobs can't be used now: {error}") from None
+        except IndexLost as error:
+            self._log.error("store.index_lost", error=str(error))
+            try:
+                self._index.start_over()
+            except (OSError, sqlite3.Error) as worse:
+                raise StorageError(f"the index of jobs can't be made anew: {worse}") from None
+            if not self._background.is_stopping:
+                self.complete()
+            raise StorageError("the index of jobs was damaged, and is being made anew") from None
+
+    async def _rebuild(self) -> None:
+        self._log.info("store.index_rebuilding")
+        try:
+            count = 0
+            for job_id in self._everything():
+                if count % _SLICE == 0:
+                    await self._background.turn()
+                    if self._background.is_stopping:
+                        return
+                count += 1
+                try:
+                    self.add(self._shelf.look(job_id, summary))
+                except InvalidJobId:
+                    pass  # pruned meanwhile, or not durable yet
+                except StorageError as error:
+                    self._log.warn("store.damaged", job=job_id, error=error.message)
+            self._ask(self._index.complete)
+            self._log.info("store.index_complete", jobs=count)
+        except (OSError, StorageError) as error:
+            self._log.error("store.index_not_rebuilt", error=str(error))
+        finally:
+            self._is_rebuilding = False
+
+    def _everything(self) -> Iterator[JobId]:
+        return chain(self._shelf.in_hand(), all_jobs(self._disk, self._directory))

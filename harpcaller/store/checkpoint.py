@@ -1,0 +1,131 @@
+"""Letting go of the journal's past: once the jobs' files are safe, it isn't needed.
+
+A new segment begins; every tail is filed; then, in a thread of its own, one ``syncfs`` makes all
+files, directories and the index durable, the list of living jobs is written for the new
+segment, and the older segments go.  One sync of the file system instead of one for each file:
+a segment holds a hundred thousand short jobs, and a sync takes the better part of a
+millisecond.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from harpcaller.logs.events import EventLog
+from harpcaller.store.background import Background
+from harpcaller.store.catalogue import Catalogue
+from harpcaller.store.disk import Disk
+from harpcaller.store.index import shrink
+from harpcaller.store.lane import Lane
+from harpcaller.store.recovery import remove_segments, replay_again, write_living
+from harpcaller.store.shelf import Shelf
+from harpcaller.wire.client import JobId
+
+_T = TypeVar("_T")
+
+# So many tails are filed between two turns of the reactor.
+_SLICE = 50
+
+
+class Checkpoint:
+    """Makes checkpoints, one at a time.
+
+    Args:
+        disk: Where everything is.
+        directory: The store's.
+        index: The index's path.
+        tree: Handle of the store's directory, opened before anything was written.
+        oldest: The oldest segment.
+        roll: Begins a new segment; told the oldest, it gives the new one's number.
+        shelf: Knows what isn't filed.
+        catalogue: Knows what the index hasn't written.
+        lane: Where the waiting for the disk is done.
+        background: Where turns are taken.
+        log: Where failures are told.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: str,
+        *,
+        index: str,
+        tree: int,
+        oldest: int,
+        roll: Callable[[int], Deferred[int]],
+        shelf: Shelf,
+        catalogue: Catalogue,
+        lane: Lane,
+        background: Background,
+        log: EventLog,
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._index = index
+        self._tree = tree
+        self._current = self._oldest = oldest
+        self._roll = roll
+        self._shelf = shelf
+        self._catalogue = catalogue
+        self._lane = lane
+        self._background = background
+        self._log = log
+        self._must_repeat = False
+
+    async def make(self) -> bool:
+        """Make a checkpoint.
+
+        Returns:
+            Whether it worked; if not, the journal keeps its past until the next one does.
+        """
+        try:
+            number = await self._roll(self._oldest)
+            if number == self._current:
+                return False
+            self._current = number
+            await self._file_everything()
+            if not self._catalogue.flush():
+                return False
+            living = self._shelf.living()
+            await self._in_lane(lambda: self._settle(number, living))
+        except OSError as error:
+            self._log.error("store.checkpoint_failed", error=error.strerror or str(error))
+            return False
+        self._oldest = number
+        return True
+
+    async def _file_everything(self) -> None:
+        for count, job in enumerate(self._shelf.tailed(), 1):
+            self._shelf.file(job)
+            if count % _SLICE == 0:
+                await self._background.turn()
+
+    def _settle(self, number: int, living: list[JobId]) -> None:
+        """Make everything durable that the segments before ``number`` tell; may block."""
+        if self._must_repeat:
+            # What couldn't be written back is gone from memory too: only the journal has it.
+            replay_again(self._disk, self._directory, number, self._log)
+        self._must_repeat = True
+        self._disk.sync_tree(self._tree)
+        self._must_repeat = False
+        write_living(self._disk, self._directory, number, living)
+        with suppress(sqlite3.Error):
+            # It only gets longer until the next time.
+            shrink(self._disk, self._index)
+        remove_segments(self._disk, self._directory, number)
+
+    def _in_lane(self, work: Callable[[], _T]) -> Deferred[_T]:
+        """Run something in the lane; it can't be cancelled, a sync has no handle for that."""
+        outcome: Deferred[_T] = Deferred()
+
+        def done(result: _T | Failure) -> None:
+            outcome.callback(result)
+
+        self._lane.run(work, done)
+        return outcome

@@ -1,0 +1,397 @@
+"""The store on disk: joins journal, jobs' files and index behind :class:`IJobStore`.
+
+A fact goes to the journal; once its batch is durable it can be read, and its Deferred fires; its
+line is filed some time later.  ``doc/store.md`` tells the whole story.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from zope.interface import implementer
+
+from harpcaller.errors import InvalidJobId, StorageError
+from harpcaller.interfaces import (
+    Ended,
+    Fact,
+    IJobStore,
+    LeftOver,
+    Page,
+    Pruned,
+    Recorded,
+    Started,
+    StoredJob,
+    Submitted,
+)
+from harpcaller.logs.events import EventLog
+from harpcaller.store.background import Background
+from harpcaller.store.catalogue import Catalogue, status
+from harpcaller.store.checkpoint import Checkpoint
+from harpcaller.store.disk import Disk
+from harpcaller.store.files import Content, count, ended, head, page
+from harpcaller.store.index import Index
+from harpcaller.store.journal import Journal
+from harpcaller.store.lane import Lane, ThreadLane
+from harpcaller.store.layout import INDEX, JOURNAL
+from harpcaller.store.living import LivingJob
+from harpcaller.store.opening import Recovered, recover, take_lock
+from harpcaller.store.pruning import Pruning
+from harpcaller.store.records import fact_line, head_line
+from harpcaller.store.segments import SegmentWriter, entry, pruned_line
+from harpcaller.store.shelf import Shelf
+from harpcaller.store.sizes import Durability, Sizes
+from harpcaller.wire.client import Call, JobId, JobStatus
+from harpcaller.wire.ending import Ending
+
+_T = TypeVar("_T")
+
+
+@attrs.define(eq=False)
+class _Ticket:
+    """What is to be done when an entry is written, or can't be."""
+
+    job: LivingJob | None
+    fact: Fact | None
+    line: bytes
+    done: Deferred[None] | None
+
+
+@attrs.frozen
+class _Rooms:
+    """What exists while the store is open."""
+
+    lock: int
+    tree: int
+    lanes: tuple[Lane, Lane]
+    background: Background
+    shelf: Shelf
+    index: Index
+    catalogue: Catalogue
+    writer: SegmentWriter
+    journal: Journal[_Ticket]
+    checkpoint: Checkpoint
+    pruning: Pruning
+
+
+@implementer(IJobStore)
+class FileJobStore:
+    """Jobs in a directory.
+
+    Reads are done in the reactor's thread, for they are bounded and nearly always answered from
+    memory; what may have to wait for the disk is done in two threads of the store's own.
+
+    Args:
+        directory: The store's; it is made if it isn't there.
+        disk: The way to it.
+        clock: On which long work takes its turns.
+        reactor: To which the threads report.
+        durability: What :meth:`add` waits for.
+        sizes: Where the bounds are.
+        lane: Makes a lane of this name.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        disk: Disk,
+        clock: IReactorTime,
+        reactor: IReactorFromThreads,
+        durability: Durability = "full",
+        sizes: Sizes | None = None,
+        lane: Callable[[str, IReactorFromThreads], Lane] = ThreadLane,
+    ) -> None:
+        self._directory = os.path.abspath(directory)
+        self._disk = disk
+        self._clock = clock
+        self._reactor = reactor
+        self._durability = durability
+        self._sizes = sizes or Sizes()
+        self._lane = lane
+        self._log = EventLog("store")
+        self._rooms: _Rooms | None = None
+        self._is_closing = False
+        self._serial = 1  # the next submission's
+        self._has_checkpoint = False  # one is being made
+
+    # --- Opening and closing -------------------------------------------------------------
+
+    def open(self) -> Deferred[Sequence[LeftOver]]:
+        """See :meth:`IJobStore.open`; the disk is waited for, nobody is served yet.
+
+        Raises:
+            StorageError: The store is in use, or can't be read or written.
+        """
+        return execute(self._open)
+
+    def _open(self) -> Sequence[LeftOver]:
+        if self._rooms is not None:
+            raise StorageError(f"{self._directory}: the store is open already")
+        try:
+            self._disk.make_directory(f"{self._directory}/{JOURNAL}")
+            lock = take_lock(self._disk, self._directory)
+            try:
+                return self._move_in(lock)
+            except BaseException:
+                self._disk.close(lock)
+                raise
+        except (OSError, sqlite3.Error) as error:
+            text = getattr(error, "strerror", None) or str(error)
+            raise StorageError(f"{self._directory}: the store can't be opened: {text}") from error
+
+    def _move_in(self, lock: int) -> Sequence[LeftOver]:
+        disk, directory, log, sizes = self._disk, self._directory, self._log, self._sizes
+        tree = disk.open_tree(directory)
+        index_path = f"{directory}/{INDEX}"
+        index = Index(disk, index_path, log)
+        background = Background(self._clock, log)
+        shelf = Shelf(disk, directory, log, job_bytes=sizes.job_tail, all_bytes=sizes.all_tails)
+        catalogue = Catalogue(index, disk, directory, shelf, background, log)
+        try:
+            found: Recovered = recover(disk, directory, tree, index, catalogue, log)
+            synced = self._durability == "full"
+            writer = SegmentWriter(disk, directory, found.segment, synced=synced)
+            found.settle(writer)
+        except BaseException:
+            background.is_stopping = True
+            index.close()
+            disk.close(tree)
+            raise
+        self._serial = found.serial
+        for job in found.jobs:
+            shelf.put(job)
+        lanes = (
+            self._lane("harpcaller journal", self._reactor),
+            self._lane("harpcaller checkpoint", self._reactor),
+        )
+        journal: Journal[_Ticket] = Journal(
+            writer,
+            lanes[0],
+            serial=lambda: self._serial,
+            committed=self._committed,
+            failed=self._failed,
+            log=log,
+        )
+        checkpoint = Checkpoint(
+            disk,
+            directory,
+            index=index_path,
+            tree=tree,
+            oldest=writer.number,
+            roll=journal.roll,
+            shelf=shelf,
+            catalogue=catalogue,
+            lane=lanes[1],
+            background=background,
+            log=log,
+        )
+        pruning = Pruning(
+            disk,
+            directory,
+            shelf=shelf,
+            index=index,
+            catalogue=catalogue,
+            announce=self._announce_pruned,
+            background=background,
+            log=log,
+        )
+        self._rooms = _Rooms(
+            lock, tree, lanes, background, shelf, index, catalogue, writer, journal, checkpoint,
+            pruning,
+        )  # fmt: skip
+        self._is_closing = False
+        catalogue.complete()
+        return found.left_over
+
+    def close(self) -> Deferred[None]:
+        """See :meth:`IJobStore.close`; a store that isn't open is closed already."""
+        if self._rooms is None or self._is_closing:
+            return succeed(None)
+        self._is_closing = True
+        return Deferred.fromCoroutine(self._close(self._rooms))
+
+    async def _close(self, rooms: _Rooms) -> None:
+        try:
+            await rooms.background.stop()
+            await rooms.journal.drained()
+            await rooms.checkpoint.make()
+            rooms.catalogue.flush()
+        finally:
+            for lane in rooms.lanes:
+                lane.stop()
+            with suppress(OSError):
+                rooms.writer.close()
+            rooms.index.close()
+            self._disk.close(rooms.tree)
+            self._disk.close(rooms.lock)
+            self._rooms = None
+            self._log.info("store.closed")
+
+    def _opened(self) -> _Rooms:
+        if self._rooms is None or self._is_closing:
+            raise StorageError("the store is not open")
+        return self._rooms
+
+    # --- Writing -------------------------------------------------------------------------
+
+    def add(self, job_id: JobId, fact: Fact) -> Deferred[None]:
+        """See :meth:`IJobStore.add`.
+
+        It can't be cancelled: what is on its way to the disk gets there.
+        """
+        try:
+            return self._add(self._opened(), job_id, fact)
+        except (StorageError, InvalidJobId, ValueError) as error:
+            return fail(error)
+        except OSError as error:
+            return fail(StorageError(f"the store can't be read: {error.strerror}"))
+
+    def _add(self, rooms: _Rooms, job_id: JobId, fact: Fact) -> Deferred[None]:
+        job = rooms.shelf.get(job_id)
+        if isinstance(fact, Submitted):
+            if job is not None or rooms.shelf.has_file(job_id):
+                raise ValueError(f"the job {job_id} was submitted before")
+            line = head_line(job_id, self._serial, fact)
+            job = LivingJob(job_id, self._serial)
+            job.accept(fact)
+            self._serial += 1
+            rooms.shelf.put(job)
+        elif job is None:
+            kind = type(fact).__name__
+            raise ValueError(f"the job {job_id} isn't living, but has news: {kind}")
+        else:
+            if job.is_lossy and isinstance(fact, Recorded):
+                raise StorageError("an earlier record of the job couldn't be written")
+            line = fact_line(fact)
+            job.accept(fact)
+        written = entry(job_id, job.accepted, line)
+        job.accepted += len(line)
+        if self._durability == "end" and isinstance(fact, Recorded):
+            rooms.journal.add(written, _Ticket(job, fact, line, None), sync=False)
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        sync = self._durability != "none"
+        rooms.journal.add(written, _Ticket(job, fact, line, done), sync=sync)
+        return done
+
+    def _announce_pruned(self, jobs: Sequence[tuple[JobId, int]]) -> Deferred[None]:
+        """Write durably that these jobs are forgotten."""
+        rooms = self._opened()
+        done: Deferred[None] = Deferred()
+        for job_id, serial in jobs[:-1]:
+            written = entry(job_id, 0, pruned_line(serial))
+            rooms.journal.add(written, _Ticket(None, None, b"", None), sync=False)
+        job_id, serial = jobs[-1]
+        ticket = _Ticket(None, None, b"", done)
+        rooms.journal.add(entry(job_id, 0, pruned_line(serial)), ticket, sync=True)
+        return done
+
+    def _committed(self, tickets: Sequence[_Ticket]) -> None:
+        rooms = self._rooms
+        assert rooms is not None
+        for ticket in tickets:
+            if ticket.job is not None and ticket.fact is not None:
+                rooms.shelf.keep(ticket.job, ticket.fact, ticket.line)
+                _tell_index(rooms.index, ticket.job, ticket.fact)
+        for ticket in tickets:
+            if ticket.done is not None:
+                ticket.done.callback(None)
+        rooms.shelf.file_due()
+        if rooms.journal.length > self._sizes.segment and not self._has_checkpoint:
+            self._has_checkpoint = True
+            rooms.background.start(self._checkpoint(rooms), "store.checkpoint_bug")
+
+    async def _checkpoint(self, rooms: _Rooms) -> None:
+        try:
+            await rooms.checkpoint.make()
+        finally:
+            self._has_checkpoint = False
+
+    def _failed(self, tickets: Sequence[_Ticket], error: Exception) -> None:
+        rooms = self._rooms
+        assert rooms is not None
+        for ticket in tickets:
+            if ticket.job is not None and ticket.fact is not None:
+                ticket.job.take_back(ticket.fact)
+                if isinstance(ticket.fact, Submitted):
+                    rooms.shelf.drop(ticket.job)
+        text = getattr(error, "strerror", None) or str(error)
+        for ticket in tickets:
+            if ticket.done is not None:
+                ticket.done.errback(StorageError(f"the journal can't be written: {text}"))
+
+    # --- Reading -------------------------------------------------------------------------
+
+    def call(self, job_id: JobId) -> Deferred[Call]:
+        """See :meth:`IJobStore.call`."""
+        return self._look(job_id, lambda content: head(content)[0].submitted.call)
+
+    def status(self, job_id: JobId) -> Deferred[JobStatus]:
+        """See :meth:`IJobStore.status`."""
+        return self._look(job_id, status)
+
+    def ending(self, job_id: JobId) -> Deferred[Ending | None]:
+        """See :meth:`IJobStore.ending`."""
+
+        def look(content: Content) -> Ending | None:
+            fact = ended(content)
+            return self._sure_of(job_id, None if fact is None else fact.ending)
+
+        return self._look(job_id, look)
+
+    def count(self, job_id: JobId) -> Deferred[int]:
+        """See :meth:`IJobStore.count`."""
+        return self._look(job_id, count)
+
+    def read(self, job_id: JobId, since: int) -> Deferred[Page]:
+        """See :meth:`IJobStore.read`."""
+        sizes = self._sizes
+
+        def look(content: Content) -> Page:
+            job = self._opened().shelf.get(job_id)
+            if job is not None and job.ended_at is None and since >= job.records:
+                return Page((), None)
+            found = page(content, since, most_records=sizes.page_records, most_bytes=sizes.page)
+            if not found.records:
+                self._sure_of(job_id, found.ending)
+            return found
+
+        return self._look(job_id, look)
+
+    def _look(self, job_id: JobId, look: Callable[[Content], _T]) -> Deferred[_T]:
+        return execute(lambda: self._opened().shelf.look(job_id, look))
+
+    def _sure_of(self, job_id: JobId, ending: Ending | None) -> Ending | None:
+        """Refuse to say "not ended" of a job that nobody will ever end."""
+        if ending is None and self._opened().shelf.get(job_id) is None:
+            raise StorageError("the job's file is damaged: it has no end")
+        return ending
+
+    def jobs(self, after: int, limit: int) -> Deferred[tuple[Sequence[StoredJob], int]]:
+        """See :meth:`IJobStore.jobs`."""
+        most = min(limit, self._sizes.list_jobs)
+        return execute(lambda: self._opened().catalogue.jobs(after, most))
+
+    def prune(self, ended_before: float) -> Deferred[Pruned]:
+        """See :meth:`IJobStore.prune`."""
+        try:
+            rooms = self._opened()
+        except StorageError as error:
+            return fail(error)
+        return rooms.background.run(rooms.pruning.prune(ended_before))
+
+
+def _tell_index(index: Index, job: LivingJob, fact: Fact) -> None:
+    if isinstance(fact, Submitted):
+        index.add(job.serial, job.job_id, fact.call, fact.at)
+    elif isinstance(fact, Started):
+        index.started(job.serial, fact.at)
+    elif isinstance(fact, Ended):
+        index.ended(job.serial, fact.at)

@@ -1,0 +1,319 @@
+"""The index: what a list of jobs shows, in order of submission, and when jobs ended.
+
+An SQLite database that can always be thrown away: it is made anew from the jobs' files, and
+no job's life hangs on it.  Changes are gathered and written many at a time; every question
+is answered after writing what was gathered.  It isn't synced on its own: the store's
+checkpoint does that before it drops the journal that could tell the same again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import attrs
+
+from harpcaller.logs.events import EventLog
+from harpcaller.store.disk import Disk
+from harpcaller.wire.client import Call, JobId, JobStatus
+from harpcaller.wire.values import Raw
+
+# A new number makes every older index be thrown away.
+_FORMAT = 1
+# Arguments, info and queue name that are longer together are left to the job's file.
+_MOST_DETAIL = 1024
+# So many changes are gathered at most before they are written.
+_MOST_PENDING = 200
+# So many that can't be written are kept at most; beyond, the index is given up.
+_MOST_UNWRITTEN = 20_000
+
+_SCHEMA = """
+CREATE TABLE job (
+    serial INTEGER PRIMARY KEY, id TEXT NOT NULL, submit REAL NOT NULL, start REAL, end REAL,
+    host TEXT, procedure TEXT, arguments BLOB, info BLOB, queue BLOB
+);
+CREATE INDEX job_end ON job (end, serial) WHERE end IS NOT NULL;
+CREATE TABLE state (complete INTEGER NOT NULL);
+INSERT INTO state VALUES (0);
+"""
+
+
+class IndexLost(Exception):
+    """The index is damaged or can't be written for long; it must be made anew."""
+
+
+@attrs.frozen
+class Row:
+    """A job as the index has it; ``status`` is None where only its file tells enough."""
+
+    serial: int
+    job_id: JobId
+    status: JobStatus | None
+
+
+_Insert = tuple[
+    int, str, float, float | None, float | None,
+    str | None, str | None, bytes | None, bytes | None, bytes | None,
+]  # fmt: skip
+
+
+def _insert(
+    serial: int, job_id: JobId, call: Call, submit: float, start: float | None, end: float | None
+) -> _Insert:
+    queue = None if call.queue is None else call.queue.name
+    detail = len(call.arguments) + len(call.info) + len(queue or b"")
+    if detail + len(call.host) + len(call.procedure) > _MOST_DETAIL:
+        return (serial, job_id, submit, start, end, None, None, None, None, None)
+    return (
+        serial, job_id, submit, start, end,
+        call.host, call.procedure, call.arguments, call.info, queue,
+    )  # fmt: skip
+
+
+class Index:
+    """The open index.
+
+    Args:
+        disk: Where it is.
+        path: Its file.
+        log: Where trouble is told.
+    """
+
+    def __init__(self, disk: Disk, path: str, log: EventLog) -> None:
+        self._disk = disk
+        self._path = path
+        self._log = log
+        self._inserts: dict[int, _Insert] = {}
+        self._starts: list[tuple[float, int]] = []
+        self._ends: list[tuple[float, int]] = []
+        self._removals: list[tuple[int]] = []
+        self._pending = 0
+        self._write_at = _MOST_PENDING
+        #: Whether every job is in it; set by :meth:`complete`.
+        self.is_complete = False
+        self._connection = self._open()
+
+    # --- Opening and throwing away -------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        """Open what is there, or begin anew."""
+        connection: sqlite3.Connection | None = None
+        if self._disk.size(self._path) is not None:
+            try:
+                connection = self._connect()
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version != _FORMAT:
+                    raise sqlite3.DatabaseError(f"format {version}, expected {_FORMAT}")
+                (complete,) = connection.execute("SELECT complete FROM state").fetchone()
+                connection.execute("SELECT max(serial), max(end) FROM job").fetchone()
+                self.is_complete = bool(complete)
+                if self.is_complete:
+                    return connection
+                self._log.info("store.index_incomplete")
+            except (sqlite3.Error, TypeError) as error:
+                self._log.warn("store.index_lost", error=str(error))
+            if connection is not None:
+                connection.close()
+        self._remove()
+        connection = self._connect()
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version={_FORMAT:d}")
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = self._disk.database(self._path)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        return connection
+
+    def _remove(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                self._disk.remove(self._path + suffix)
+
+    def start_over(self) -> None:
+        """Throw everything away and begin with an empty index.
+
+        Raises:
+            OSError, sqlite3.Error: That isn't possible either.
+        """
+        self._connection.close()
+        self._forget_pending()
+        self.is_complete = False
+        self._remove()
+        self._connection = self._open()
+
+    def close(self) -> None:
+        """Close it; what is gathered should have been written."""
+        self._connection.close()
+
+    # --- Changes -------------------------------------------------------------------------
+
+    def add(
+        self,
+        serial: int,
+        job_id: JobId,
+        call: Call,
+        submit: float,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> None:
+        """Put a job in, in place of what there was with its serial."""
+        self._inserts[serial] = _insert(serial, job_id, call, submit, start, end)
+        self._changed()
+
+    def started(self, serial: int, at: float) -> None:
+        """Note a start."""
+        self._starts.append((at, serial))
+        self._changed()
+
+    def ended(self, serial: int, at: float) -> None:
+        """Note an end."""
+        self._ends.append((at, serial))
+        self._changed()
+
+    def remove(self, serial: int) -> None:
+        """Take a job out."""
+        self._inserts.pop(serial, None)
+        self._removals.append((serial,))
+        self._changed()
+
+    def _changed(self) -> None:
+        self._pending += 1
+        if self._pending >= self._write_at:
+            self._try_to_write()
+
+    def _try_to_write(self) -> None:
+        """Write in passing: trouble is for whoever asks next."""
+        with suppress(sqlite3.Error, IndexLost):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is gathered.
+
+        Raises:
+            IndexLost: It is damaged, or hasn't been writable for long.
+            sqlite3.OperationalError: It can't be written now; nothing is lost yet.
+        """
+        if not self._pending:
+            return
+        if self._pending > _MOST_UNWRITTEN:
+            raise IndexLost("too much is unwritten")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._write()
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            if self._write_at == _MOST_PENDING:
+                self._log.warn("store.index_unwritable", error=str(error))
+            self._write_at = self._pending + _MOST_PENDING
+            raise
+        except sqlite3.DatabaseError as error:
+            raise IndexLost(str(error)) from None
+        self._forget_pending()
+
+    def _write(self) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO job VALUES (?,?,?,?,?,?,?,?,?,?)", self._inserts.values()
+        )
+        self._connection.executemany("UPDATE job SET start=? WHERE serial=?", self._starts)
+        self._connection.executemany("UPDATE job SET end=? WHERE serial=?", self._ends)
+        self._connection.executemany("DELETE FROM job WHERE serial=?", self._removals)
+
+    def _forget_pending(self) -> None:
+        self._inserts.clear()
+        self._starts.clear()
+        self._ends.clear()
+        self._removals.clear()
+        self._pending = 0
+        self._write_at = _MOST_PENDING
+
+    def complete(self) -> None:
+        """Note that every job is in it."""
+        self.flush()
+        self._connection.execute("UPDATE state SET complete=1")
+        self.is_complete = True
+
+    # --- Questions -----------------------------------------------------------------------
+
+    def page(self, after: int, limit: int) -> Sequence[Row]:
+        """Give jobs in order of submission, from the one after ``after`` on."""
+        found = self._ask(
+            "SELECT * FROM job WHERE serial > ? ORDER BY serial LIMIT ?", (after, limit)
+        )
+        return [_row(*columns) for columns in found]
+
+    def ended_before(
+        self, time: float, after: tuple[float, int], limit: int
+    ) -> Sequence[tuple[float, int, JobId]]:
+        """Give end, serial and id of jobs that ended before a time, the oldest end first.
+
+        Args:
+            time: In Unix seconds.
+            after: Only jobs whose end and serial are greater than this.
+            limit: How many at most.
+        """
+        found = self._ask(
+            "SELECT end, serial, id FROM job"
+            " WHERE end < ? AND (end, serial) > (?, ?) ORDER BY end, serial LIMIT ?",
+            (time, *after, limit),
+        )
+        return [(end, serial, JobId(text)) for end, serial, text in found]
+
+    def next_serial(self) -> int:
+        """Give a number greater than that of any job in it."""
+        ((last,),) = self._ask("SELECT max(serial) FROM job", ())
+        return 1 if last is None else int(last) + 1
+
+    def _ask(self, question: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        self.flush()
+        try:
+            return self._connection.execute(question, values).fetchall()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise IndexLost(str(error)) from None
+
+
+def _row(
+    serial: int,
+    job_id: str,
+    submit: float,
+    start: float | None,
+    end: float | None,
+    host: str | None,
+    procedure: str | None,
+    arguments: bytes,
+    info: bytes,
+    queue: bytes | None,
+) -> Row:
+    if host is None or procedure is None:
+        return Row(serial, JobId(job_id), None)
+    status = JobStatus(
+        host=host,
+        procedure=procedure,
+        arguments=Raw(arguments),
+        submitted_at=submit,
+        started_at=start,
+        ended_at=end,
+        info=Raw(info),
+        queue_name=None if queue is None else Raw(queue),
+    )
+    return Row(serial, JobId(job_id), status)
+
+
+def shrink(disk: Disk, path: str) -> None:
+    """Move what was written ahead into the database proper; for another thread."""
+    connection = disk.database(path)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    finally:
+        connection.close()

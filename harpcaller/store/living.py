@@ -1,0 +1,111 @@
+"""A job that the store has in its hands: what was asked for, what is durable, what is filed.
+
+A waiting job costs little more than its lines: there are tens of thousands of them.  Nothing
+here touches the disk.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from harpcaller.interfaces import Ended, Fact, Recorded, Started, Submitted
+from harpcaller.wire.client import JobId
+
+
+@attrs.define(eq=False)
+class LivingJob:
+    """A job that hasn't ended, or whose end isn't in its file yet.
+
+    A fact is first accepted (it has a place in the file), then durable (it can be read), and its
+    line filed some time later.
+
+    Attributes:
+        accepted: The file's length once all that was accepted is in it, in bytes.
+        filed: How many bytes of the file are written.
+        tail: The durable lines that follow them.
+        started_at: None while that isn't durable.
+        ended_at: Likewise.
+        records: How many are durable.
+        is_lossy: A record couldn't be written; those after it have no place.
+    """
+
+    job_id: JobId
+    serial: int
+    accepted: int = 0
+    filed: int = 0
+    tail: bytearray = attrs.Factory(bytearray)
+    started_at: float | None = None
+    ended_at: float | None = None
+    records: int = 0
+    is_lossy: bool = False
+    _next_record: int = 0
+    _has_started: bool = False
+    _has_ended: bool = False
+
+    @classmethod
+    def found(
+        cls, job_id: JobId, serial: int, length: int, started_at: float | None, records: int
+    ) -> LivingJob:
+        """Take up a job again whose file is complete."""
+        job = cls(job_id, serial, length, length, started_at=started_at, records=records)
+        job._settle()
+        return job
+
+    @property
+    def durable(self) -> int:
+        """How many bytes of the job can be read."""
+        return self.filed + len(self.tail)
+
+    def accept(self, fact: Fact) -> None:
+        """Check that a fact can come next; the caller adds its length to ``accepted``.
+
+        Raises:
+            ValueError: It can't, which is a bug of who told it.
+        """
+        if self._has_ended:
+            raise ValueError(f"the job {self.job_id} has ended, but has news: {_name(fact)}")
+        if isinstance(fact, Submitted):
+            if self.accepted:
+                raise ValueError(f"the job {self.job_id} was submitted before")
+        elif isinstance(fact, Recorded):
+            if fact.record.number != self._next_record:
+                number = fact.record.number
+                raise ValueError(f"the job {self.job_id}: record {number} is out of place")
+            self._next_record += 1
+        elif isinstance(fact, Started):
+            if self._has_started or self._next_record:
+                raise ValueError(f"the job {self.job_id} started before")
+            self._has_started = True
+        else:
+            self._has_ended = True
+
+    def keep(self, fact: Fact, line: bytes) -> None:
+        """Note that a fact is durable."""
+        self.tail += line
+        if isinstance(fact, Recorded):
+            self.records += 1
+        elif isinstance(fact, Started):
+            self.started_at = fact.at
+        elif isinstance(fact, Ended):
+            self.ended_at = fact.at
+
+    def file(self) -> None:
+        """Note that the tail is written to the file."""
+        self.filed += len(self.tail)
+        self.tail = bytearray()
+
+    def take_back(self, fact: Fact) -> None:
+        """Note that a fact could not be written, nor any that was accepted after it."""
+        if isinstance(fact, Recorded):
+            self.is_lossy = True
+        self._settle()
+
+    def _settle(self) -> None:
+        self.accepted = self.durable
+        self._next_record = self.records
+        self._has_started = self.started_at is not None
+        self._has_ended = self.ended_at is not None
+
+
+def _name(fact: Fact) -> str:
+    return type(fact).__name__.lower()

@@ -1,0 +1,175 @@
+"""Taking a store over: the lock, the replay, and the jobs that hadn't ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from harpcaller.errors import InvalidJobId, StorageError
+from harpcaller.interfaces import LeftOver
+from harpcaller.logs.events import EventLog
+from harpcaller.store.catalogue import Catalogue
+from harpcaller.store.disk import Disk
+from harpcaller.store.files import Content, Summary, ended_at, head, opened, summary
+from harpcaller.store.index import Index
+from harpcaller.store.layout import LOCK
+from harpcaller.store.living import LivingJob
+from harpcaller.store.recovery import (
+    Replayed,
+    all_jobs,
+    cut_torn_line,
+    remove_job,
+    remove_segments,
+    replay,
+    write_living,
+)
+from harpcaller.store.segments import SegmentWriter
+from harpcaller.wire.client import JobId
+
+
+def take_lock(disk: Disk, directory: str) -> int:
+    """Make sure that nobody else uses the store until the handle is closed.
+
+    Raises:
+        StorageError: Somebody does.
+    """
+    path = f"{directory}/{LOCK}"
+    try:
+        return disk.lock(path)
+    except BlockingIOError:
+        handle = disk.open(path)
+        try:
+            owner = disk.read(handle, 0, 20).decode("ascii", "replace").strip()
+        finally:
+            disk.close(handle)
+        raise StorageError(
+            f"{directory}: the store is in use by another daemon (process {owner or 'unknown'})"
+        ) from None
+
+
+@attrs.define
+class Recovered:
+    """A store as it was found.
+
+    Attributes:
+        left_over: The jobs that had not ended, in order of submission.
+        jobs: The same, as the store has them in hand.
+        serial: The next submission's.
+        segment: The last segment number in use.
+    """
+
+    left_over: Sequence[LeftOver]
+    jobs: Sequence[LivingJob]
+    serial: int
+    segment: int
+    _disk: Disk
+    _directory: str
+
+    def settle(self, writer: SegmentWriter) -> None:
+        """Begin a new segment, and drop the older ones; what they tell must be safe by now.
+
+        Raises:
+            OSError: It didn't work; the older ones are still there, or not needed.
+        """
+        number = writer.write((), serial=self.serial).number
+        write_living(self._disk, self._directory, number, [job.job_id for job in self.jobs])
+        remove_segments(self._disk, self._directory, number)
+
+
+def recover(
+    disk: Disk, directory: str, tree: int, index: Index, catalogue: Catalogue, log: EventLog
+) -> Recovered:
+    """Bring files and index up to what the journal tells, durably.
+
+    Args:
+        disk: Where everything is.
+        directory: The store's.
+        tree: Its handle, opened before anything was written.
+        index: Told what changed.
+        catalogue: Likewise.
+        log: Where damage is told.
+
+    Raises:
+        OSError: It can't be done; trying again later loses nothing.
+    """
+    replayed = replay(disk, directory, log)
+    for serial in replayed.pruned.values():
+        index.remove(serial)
+    living = _living(disk, directory, replayed, log)
+    found: list[Summary] = []
+    for job_id in {**living, **replayed.touched}:
+        one = _take_up(disk, directory, job_id, log)
+        if one is None:
+            continue
+        if job_id in replayed.touched:
+            catalogue.add(one)
+        replayed.serial = max(replayed.serial, one.head.serial + 1)
+        if one.ended_at is None:
+            found.append(one)
+    found.sort(key=lambda one: one.head.serial)
+    if not catalogue.flush():
+        raise OSError("the index of jobs can't be written")
+    disk.sync_tree(tree)
+    return Recovered(
+        [_left_over(one) for one in found],
+        [_in_hand(one) for one in found],
+        max(replayed.serial, catalogue.next_serial()),
+        replayed.last,
+        disk,
+        directory,
+    )
+
+
+def _living(disk: Disk, directory: str, replayed: Replayed, log: EventLog) -> dict[JobId, None]:
+    if replayed.living is not None:
+        return replayed.living
+    # No list of living jobs: a new store, or one whose journal was lost.
+    log.info("store.looking_at_every_job")
+    found: dict[JobId, None] = {}
+    for job_id in all_jobs(disk, directory):
+        try:
+            with opened(disk, directory, job_id, None, b"") as content:
+                serial, end = _serial_and_end(content)
+        except (StorageError, InvalidJobId):
+            end, serial = None, 0  # looked at again, and told of, when it is taken up
+        replayed.serial = max(replayed.serial, serial + 1)
+        if end is None:
+            found[job_id] = None
+    return found
+
+
+def _serial_and_end(content: Content) -> tuple[int, float | None]:
+    return head(content)[0].serial, ended_at(content)
+
+
+def _take_up(disk: Disk, directory: str, job_id: JobId, log: EventLog) -> Summary | None:
+    """Repair a job's file and read what it tells, None if it can't be helped."""
+    try:
+        cut = cut_torn_line(disk, directory, job_id)
+        if cut:
+            log.warn("store.torn_line", job=job_id, bytes=cut)
+        with opened(disk, directory, job_id, None, b"") as content:
+            if content.length > 0:
+                return summary(content)
+        # Not even its head was written: it was never acknowledged.
+        log.warn("store.headless", job=job_id)
+        remove_job(disk, directory, job_id)
+    except FileNotFoundError:
+        log.error("store.missing", job=job_id)
+    except StorageError as error:
+        log.error("store.damaged", job=job_id, error=error.message)
+    except OSError as error:
+        log.error("store.damaged", job=job_id, error=error.strerror or str(error))
+    return None
+
+
+def _left_over(one: Summary) -> LeftOver:
+    submitted = one.head.submitted
+    return LeftOver(one.head.job_id, submitted.call, submitted.at, one.started_at, one.records)
+
+
+def _in_hand(one: Summary) -> LivingJob:
+    return LivingJob.found(
+        one.head.job_id, one.head.serial, one.length, one.started_at, one.records
+    )

@@ -1,0 +1,90 @@
+"""Forgetting jobs that ended long ago.
+
+A job's pruning is written to the journal before its file is removed: a removed name may come back
+after a power cut, and an older entry of the journal must not make the file again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+
+from harpcaller.interfaces import Pruned
+from harpcaller.logs.events import EventLog
+from harpcaller.store.background import Background
+from harpcaller.store.catalogue import Catalogue
+from harpcaller.store.disk import Disk
+from harpcaller.store.index import Index
+from harpcaller.store.recovery import remove_job
+from harpcaller.store.shelf import Shelf
+from harpcaller.wire.client import JobId
+
+# So many files are removed between two turns of the reactor.
+_SLICE = 50
+
+
+class Pruning:
+    """Removes jobs.
+
+    Args:
+        disk: Where their files are.
+        directory: The store's.
+        shelf: Jobs in hand are left alone.
+        index: What is removed is told to it.
+        catalogue: Knows when jobs ended.
+        announce: Writes durably that these jobs are forgotten.
+        background: Where turns are taken.
+        log: Where failures are told.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: str,
+        *,
+        shelf: Shelf,
+        index: Index,
+        catalogue: Catalogue,
+        announce: Callable[[Sequence[tuple[JobId, int]]], Deferred[None]],
+        background: Background,
+        log: EventLog,
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._shelf = shelf
+        self._index = index
+        self._catalogue = catalogue
+        self._announce = announce
+        self._background = background
+        self._log = log
+
+    async def prune(self, ended_before: float) -> Pruned:
+        """Remove the jobs that ended before a time; it ends early when the store closes.
+
+        Raises:
+            StorageError: The index can't be read, or the journal not written.
+        """
+        removed = failed = 0
+        position = (float("-inf"), 0)
+        while not self._background.is_stopping:
+            found = self._catalogue.due(ended_before, position, _SLICE)
+            if not found:
+                break
+            position = found[-1][:2]
+            # What has ended but isn't filed yet is for the next time.
+            jobs = [(job_id, serial) for _, serial, job_id in found if not self._shelf.get(job_id)]
+            if jobs:
+                await self._announce(jobs)
+            for job_id, serial in jobs:
+                try:
+                    remove_job(self._disk, self._directory, job_id)
+                except OSError as error:
+                    failed += 1
+                    self._log.warn("store.not_pruned", job=job_id, error=error.strerror)
+                else:
+                    removed += 1
+                    self._index.remove(serial)
+            await self._background.turn()
+        self._log.info("store.pruned", removed=removed, failed=failed)
+        return Pruned(removed, failed)

@@ -1,0 +1,274 @@
+"""The lines of a job's file: facts to bytes and back, without touching the disk.
+
+A job's file is JSON lines, append only, to be read with ``jq``::
+
+    {"harpcaller_job":1,"job":"8ec7…","serial":7,"submit":1455282411.5,"call":{"host":…,
+        "procedure":…,"arguments":…,"timeout":…,"max_exec_time":…},"queue":null,"info":null}
+    {"start":1455282411.6}
+    {"packet":0,"time":1455282412.0,"data":…}
+    {"packet":1,"time":1455282412.1,"data":…}
+    {"end":1455282413.0,"result":…}
+
+The head is one line (folded here); ``timeout`` and ``max_exec_time`` are left out when the
+request had none; ``queue`` is null or ``{"name":…,"concurrency":…}``.  A job cancelled while
+it waited has no start.  The end carries ``result``, ``exception``, ``error`` or
+``cancelled`` as on the client's wire.  ``serial`` counts submissions: it orders jobs for ever,
+whatever clocks do.
+
+The keys stand in this order, without spaces between them, so that a line can be placed by
+its first bytes (:func:`place`) without being read.  Carried values (arguments, info,
+records, results) are the bytes that came.  A last line without a newline is torn: it was
+never acknowledged, and is cut off on recovery.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isfinite
+
+import attrs
+
+from harpcaller.interfaces import Ended, Recorded, Started, Submitted
+from harpcaller.wire.client import (
+    Call,
+    JobId,
+    QueueSpec,
+    Record,
+    as_arguments,
+    as_queue_name,
+    call_members,
+    queue_member,
+)
+from harpcaller.wire.ending import from_members, members_of
+from harpcaller.wire.values import (
+    MAX_DEPTH,
+    NULL,
+    BadField,
+    NotJSON,
+    Raw,
+    as_integer,
+    as_seconds,
+    as_string,
+    as_time,
+    build,
+    check,
+    members,
+)
+
+#: The version in a head.
+FORMAT = 1
+
+#: Where a line stands in a file, as :func:`place` tells it, if it isn't a record's number.
+HEAD = -2
+START = -1
+END = 2**63
+
+# What was accepted at the door is as deep as that allows; our lines wrap a level or two
+# around it.
+_DEPTH = MAX_DEPTH + 16
+
+_place = re.compile(rb'\{"(?:packet":([0-9]{1,19}),"t|(start":)|(end":)|(harpcaller_job":))').match
+_record = re.compile(rb'\{"packet":([0-9]{1,19}),"time":(-?[0-9][-+.eE0-9]{0,40}),"data":').match
+
+#: How many bytes of a line :func:`place` and :func:`parse_time` need to see.
+PLACE_BYTES = 64
+
+
+class BadLine(ValueError):
+    """A line isn't what stands in a job's file; the message tells what it is."""
+
+
+@attrs.frozen
+class Head:
+    """What the first line tells."""
+
+    job_id: JobId
+    serial: int
+    submitted: Submitted
+
+
+def _seconds(time: float) -> bytes:
+    if not isfinite(time):
+        raise ValueError(f"{time} is no time")
+    return b"%a" % (time,)
+
+
+def _line(text: bytes) -> bytes:
+    if b"\n" in text:
+        # JSON allows a newline between tokens, our line protocols can't carry one.
+        raise ValueError("a value with a raw newline in it can't be stored")
+    return text + b"\n"
+
+
+def head_line(job_id: JobId, serial: int, submitted: Submitted) -> bytes:
+    """Write the first line of a file, its newline included.
+
+    Raises:
+        ValueError: The fact can't be written: a time that is none, a newline in a value.
+    """
+    call = submitted.call
+    return _line(
+        b'{"harpcaller_job":%d,"job":"%s","serial":%d,"submit":%s,"call":%s,"queue":%s,"info":%s}'
+        % (
+            FORMAT,
+            job_id.encode("ascii"),
+            serial,
+            _seconds(submitted.at),
+            build(call_members(call)),
+            NULL if call.queue is None else queue_member(call.queue),
+            call.info,
+        )
+    )
+
+
+def fact_line(fact: Started | Recorded | Ended) -> bytes:
+    """Write a line that follows the first, its newline included.
+
+    Raises:
+        ValueError: The fact can't be written: a time that is none, a newline in a value.
+    """
+    if isinstance(fact, Recorded):
+        record = fact.record
+        if record.time is None:
+            raise ValueError("a record without its time can't be stored")
+        return _line(
+            b'{"packet":%d,"time":%s,"data":%s}'
+            % (record.number, _seconds(record.time), record.data)
+        )
+    if isinstance(fact, Started):
+        return b'{"start":%s}\n' % _seconds(fact.at)
+    ((key, raw),) = members_of(fact.ending).items()
+    return _line(b'{"end":%s,"%s":%s}' % (_seconds(fact.at), key.encode("ascii"), raw))
+
+
+def place(beginning: bytes) -> int:
+    """Tell where a line stands in its file from its first bytes.
+
+    Returns:
+        A record's number, or :data:`HEAD`, :data:`START` or :data:`END`.
+
+    Raises:
+        BadLine: It begins like no line of ours.
+    """
+    found = _place(beginning)
+    if found is None:
+        raise BadLine("a line begins like none that is known")
+    number, start, end, _ = found.groups()
+    if number is not None:
+        return int(number)
+    return START if start else END if end else HEAD
+
+
+def parse_record(line: bytes) -> Record:
+    """Read a record's line, with its newline or without.
+
+    Raises:
+        BadLine: It isn't one.
+    """
+    line = line.removesuffix(b"\n")
+    found = _record(line)
+    if found is None or line[-1:] != b"}":
+        raise BadLine("a line that should be a record isn't one")
+    data = line[found.end() : -1]
+    try:
+        check(data)
+        return Record(int(found[1]), Raw(data), as_time(Raw(found[2]), "time"))
+    except (NotJSON, BadField) as error:
+        raise BadLine(f"record {int(found[1])}: {error}") from None
+
+
+def parse_head(line: bytes) -> Head:
+    """Read the first line of a file.
+
+    Raises:
+        BadLine: It isn't one, or of a newer format.
+    """
+    try:
+        found = members(line, max_depth=_DEPTH)
+        version = as_integer(_need(found, "harpcaller_job"), "harpcaller_job")
+        if version != FORMAT:
+            raise BadLine(f"the head is of format {version}, expected {FORMAT}")
+        return Head(
+            JobId(as_string(_need(found, "job"), "job")),
+            as_integer(_need(found, "serial"), "serial"),
+            Submitted(_call(found), as_time(_need(found, "submit"), "submit")),
+        )
+    except (NotJSON, BadField) as error:
+        raise BadLine(f"the head: {error}") from None
+
+
+def _call(found: dict[str, Raw]) -> Call:
+    call = members(_need(found, "call"), max_depth=_DEPTH)
+    timeout = call.get("timeout")
+    total = call.get("max_exec_time")
+    return Call(
+        host=as_string(_need(call, "host"), "call.host"),
+        procedure=as_string(_need(call, "procedure"), "call.procedure"),
+        arguments=as_arguments(_need(call, "arguments")),
+        timeout=None if timeout is None else as_seconds(timeout, "call.timeout"),
+        max_exec_time=None if total is None else as_seconds(total, "call.max_exec_time"),
+        queue=_queue(_need(found, "queue")),
+        info=_need(found, "info"),
+    )
+
+
+def _queue(raw: Raw) -> QueueSpec | None:
+    if raw == NULL:
+        return None
+    inside = members(raw, max_depth=_DEPTH)
+    return QueueSpec(
+        as_queue_name(_need(inside, "name"), "queue.name"),
+        as_integer(_need(inside, "concurrency"), "queue.concurrency", least=1),
+    )
+
+
+def _need(found: dict[str, Raw], key: str) -> Raw:
+    if key not in found:
+        raise BadField(f"{key}: missing")
+    return found[key]
+
+
+def parse_end(line: bytes) -> Ended:
+    """Read a last line.
+
+    Raises:
+        BadLine: It isn't one.
+    """
+    try:
+        found = members(line, max_depth=_DEPTH)
+        at = as_time(_need(found, "end"), "end")
+        ending = from_members(found)
+    except (NotJSON, BadField) as error:
+        raise BadLine(f"the end: {error}") from None
+    if ending is None:
+        raise BadLine("the end doesn't tell how")
+    return Ended(ending, at)
+
+
+_time = re.compile(rb'\{"(?:start|end)":(-?[0-9][-+.eE0-9]{0,40})[,}]').match
+
+
+def parse_time(beginning: bytes) -> float:
+    """Read the time of a start or an end from its line's first bytes.
+
+    Raises:
+        BadLine: It is neither.
+    """
+    found = _time(beginning)
+    if found is None:
+        raise BadLine("a line that should be a start or an end is neither")
+    try:
+        return as_time(Raw(found[1]), "time")
+    except BadField as error:
+        raise BadLine(str(error)) from None
+
+
+def parse_start(line: bytes) -> Started:
+    """Read the line that tells of the start.
+
+    Raises:
+        BadLine: It isn't one.
+    """
+    if place(line) != START:
+        raise BadLine("a line that should be the start isn't")
+    return Started(parse_time(line))

@@ -1,0 +1,149 @@
+"""The jobs in hand, their lines that aren't filed yet, and the way to read any job.
+
+Lines are filed lazily and without a sync (the journal has them): when their job ends, when a
+job's tail has grown, when all tails together have, and at a checkpoint.  No file is kept open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from harpcaller.errors import InvalidJobId
+from harpcaller.interfaces import Ended, Fact
+from harpcaller.logs.events import EventLog
+from harpcaller.store.disk import Disk
+from harpcaller.store.files import Content, opened
+from harpcaller.store.layout import job_path
+from harpcaller.store.living import LivingJob
+from harpcaller.store.recovery import write_lines
+from harpcaller.wire.client import JobId
+
+_T = TypeVar("_T")
+
+
+class Shelf:
+    """Jobs in hand.
+
+    Args:
+        disk: Where the files are.
+        directory: The store's.
+        log: Where trouble is told.
+        job_bytes: How long one job's tail may become.
+        all_bytes: How long all tails together may become.
+    """
+
+    def __init__(
+        self, disk: Disk, directory: str, log: EventLog, *, job_bytes: int, all_bytes: int
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._log = log
+        self._job_bytes = job_bytes
+        self._all_bytes = all_bytes
+        self._jobs: dict[JobId, LivingJob] = {}
+        self._tailed: dict[JobId, LivingJob] = {}  # those with a tail, the oldest tail first
+        self._bytes = 0  # of all tails
+        self._due: list[LivingJob] = []
+        self._in_trouble = False
+
+    # --- Jobs ----------------------------------------------------------------------------
+
+    def get(self, job_id: JobId) -> LivingJob | None:
+        """Give a job that is in hand."""
+        return self._jobs.get(job_id)
+
+    def put(self, job: LivingJob) -> None:
+        """Take a job in hand."""
+        self._jobs[job.job_id] = job
+
+    def drop(self, job: LivingJob) -> None:
+        """Let go of a job, and of its tail if it has one."""
+        del self._jobs[job.job_id]
+        if self._tailed.pop(job.job_id, None) is not None:
+            self._bytes -= len(job.tail)
+
+    def has_file(self, job_id: JobId) -> bool:
+        """Tell whether a job of this id was ever filed.
+
+        Raises:
+            InvalidJobId: It isn't a job id.
+        """
+        return self._disk.size(job_path(self._directory, job_id)) is not None
+
+    def in_hand(self) -> Iterator[JobId]:
+        """Give the ids of all jobs in hand."""
+        return iter(list(self._jobs))
+
+    def living(self) -> list[JobId]:
+        """Give the ids of the jobs that have not durably ended."""
+        return [job.job_id for job in self._jobs.values() if job.ended_at is None and job.durable]
+
+    # --- Filing --------------------------------------------------------------------------
+
+    def keep(self, job: LivingJob, fact: Fact, line: bytes) -> None:
+        """Note that a fact is durable; :meth:`file_due` may then have work."""
+        job.keep(fact, line)
+        self._tailed[job.job_id] = job
+        self._bytes += len(line)
+        if isinstance(fact, Ended) or len(job.tail) > self._job_bytes:
+            self._due.append(job)
+
+    def file_due(self) -> None:
+        """File what should wait no longer; what can't be filed waits on in memory."""
+        due, self._due = self._due, []
+        for job in due:
+            self._try_to_file(job)
+        while self._bytes > self._all_bytes:
+            if not self._try_to_file(next(iter(self._tailed.values()))):
+                return
+
+    def file(self, job: LivingJob) -> None:
+        """Write a job's tail to its file; a job that has ended leaves our hands with that.
+
+        Raises:
+            OSError: It can't be written now.
+        """
+        if job.job_id not in self._tailed:
+            return
+        write_lines(self._disk, self._directory, job.job_id, job.filed, bytes(job.tail))
+        del self._tailed[job.job_id]
+        self._bytes -= len(job.tail)
+        job.file()
+        if job.ended_at is not None:
+            del self._jobs[job.job_id]
+
+    def tailed(self) -> list[LivingJob]:
+        """Give the jobs that have a tail, the oldest tail first."""
+        return list(self._tailed.values())
+
+    def _try_to_file(self, job: LivingJob) -> bool:
+        try:
+            self.file(job)
+        except OSError as error:
+            if not self._in_trouble:
+                self._in_trouble = True
+                self._log.warn("store.not_filed", job=job.job_id, error=error.strerror)
+            return False
+        self._in_trouble = False
+        return True
+
+    # --- Reading -------------------------------------------------------------------------
+
+    def look(self, job_id: JobId, look: Callable[[Content], _T]) -> _T:
+        """Read a job.
+
+        Args:
+            job_id: Which.
+            look: Reads what it wants to know.
+
+        Raises:
+            InvalidJobId: There is none.
+            StorageError: It can't be read.
+        """
+        job = self._jobs.get(job_id)
+        if job is not None and job.durable == 0:
+            raise InvalidJobId("no job has this id")
+        filed, tail = (None, b"") if job is None else (job.filed, job.tail)
+        with opened(self._disk, self._directory, job_id, filed, tail) as content:
+            return look(content)
