@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.fdesc import readFromFD, setNonBlocking
@@ -13,10 +14,9 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IReactorFDSet,
-    IReactorProcess,
-    IReactorSocket,
     IReactorTime,
 )
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.unix import Server as UnixConnection
 from twisted.python.failure import Failure
@@ -38,8 +38,8 @@ _RECORD = b'{"stream":'
 _ENDINGS = (b'{"result":', b'{"exception":', b'{"harp":1,"error":')
 
 
-class IAgentReactor(IReactorTime, IReactorProcess, IReactorSocket, IReactorFDSet):
-    """What the process side of the server needs of a reactor."""
+#: What the process side of the server needs of a reactor: everything that Unix's can do.
+AgentReactor = PosixReactorBase
 
 
 class _Factory(ServerFactory[Protocol]):
@@ -54,7 +54,7 @@ class _Factory(ServerFactory[Protocol]):
         return self._protocol
 
 
-def adopt(reactor: IAgentReactor, ours: socket.socket, protocol: Protocol) -> None:
+def adopt(reactor: AgentReactor, ours: socket.socket, protocol: Protocol) -> None:
     """Let a protocol speak on our end of a socket pair."""
     with ours:  # Twisted takes a duplicate
         ours.setblocking(False)
@@ -62,15 +62,15 @@ def adopt(reactor: IAgentReactor, ours: socket.socket, protocol: Protocol) -> No
         reactor.adoptStreamConnection(
             ours.fileno(),
             socket.AF_UNIX,
-            factory,  # type: ignore[arg-type]  # needs no protocol with a factory attribute
+            factory,
         )
 
 
 class OutputPipe(FileDescriptor):
     """Reads what a call's processes print."""
 
-    def __init__(self, reactor: IAgentReactor, descriptor: int, printed: PrintedLines) -> None:
-        super().__init__(reactor)
+    def __init__(self, reactor: AgentReactor, descriptor: int, printed: PrintedLines) -> None:
+        super().__init__(cast(IReactorFDSet, reactor))
         setNonBlocking(descriptor)
         self._descriptor = descriptor
         self._printed = printed

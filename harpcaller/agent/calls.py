@@ -38,7 +38,7 @@ class Calls:
         self._library = library
         self._clock = clock
         self.most = most
-        self._grace_seconds = grace_seconds
+        self.grace_seconds = grace_seconds
         self._log = log
         self._numbers = count(1)
         self._running: dict[int, RunningCall] = {}
@@ -70,7 +70,7 @@ class Calls:
                 for waiter in idle:
                     waiter.callback(None)
 
-        core = Core(caller, self._clock, description.timeout_seconds, self._grace_seconds, over)
+        core = Core(caller, self._clock, description.timeout_seconds, self.grace_seconds, over)
         call = make_running_call(core)
         try:
             process = self._library.begin(request.procedure, request.arguments, call)

@@ -25,7 +25,7 @@ from twisted.internet.unix import Server as UnixConnection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from harpcaller.agent.call_process import CallProcess, IAgentReactor, OutputPipe, adopt
+from harpcaller.agent.call_process import AgentReactor, CallProcess, OutputPipe, adopt
 from harpcaller.agent.library import NotLoading
 from harpcaller.agent.orders import (
     MAX_LINE,
@@ -117,7 +117,7 @@ class TemplateProcess:
 
     def __init__(
         self,
-        reactor: IAgentReactor,
+        reactor: AgentReactor,
         environment: Mapping[str, str],
         log: EventLog,
         lost: Callable[[], None],

@@ -26,51 +26,54 @@ class NotUsable(HarpcallerError):
 
 @implementer(IOpenSSLContextFactory)
 class ServerTLS:
-    """The context of new connections; :meth:`load` replaces it, connections keep theirs.
+    """What new connections are made with; those that are open keep what they have.
 
-    TLS 1.2 and newer, with session tickets, since a caller comes back often.
+    Args:
+        context: From :func:`load_context`; may be replaced at any time.
     """
 
-    def __init__(self) -> None:
-        self._context: SSL.Context | None = None
-
-    def load(self, certfile: str, keyfile: str, client_ca_file: str | None) -> None:
-        """Read the certificate and its key.
-
-        Args:
-            certfile: The certificate, and what it is signed by, as PEM.
-            keyfile: The private key as PEM, without a passphrase.
-            client_ca_file: If given, callers need a certificate signed by one of these.
-
-        Raises:
-            NotUsable: That isn't possible; what was loaded before stays in force.
-        """
-        chain = _certificates(certfile)
-        key = _key(keyfile)
-        trusted = None
-        if client_ca_file is not None:
-            trusted = trustRootFromCertificates(
-                [Certificate(one) for one in _certificates(client_ca_file)]
-            )
-        options = CertificateOptions(
-            privateKey=key,
-            certificate=chain[0],
-            extraCertChain=chain[1:],
-            trustRoot=trusted,
-            raiseMinimumTo=TLSVersion.TLSv1_2,
-            enableSessionTickets=True,
-        )
-        try:
-            context = options.getContext()
-            context.check_privatekey()
-        except SSL.Error as error:
-            raise NotUsable(f"{keyfile}: not the key of {certfile} ({_reason(error)})") from None
-        self._context = context
+    def __init__(self, context: SSL.Context) -> None:
+        self.context = context
 
     def getContext(self) -> SSL.Context:
         """Twisted: the context for a new connection."""
-        assert self._context is not None
-        return self._context
+        return self.context
+
+
+def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL.Context:
+    """Read the certificate and its key.
+
+    TLS 1.2 and newer, with session tickets, since a caller comes back often.
+
+    Args:
+        certfile: The certificate, and what it is signed by, as PEM.
+        keyfile: The private key as PEM, without a passphrase.
+        client_ca_file: If given, callers need a certificate signed by one of these.
+
+    Raises:
+        NotUsable: That isn't possible.
+    """
+    chain = _certificates(certfile)
+    key = _key(keyfile)
+    trusted = None
+    if client_ca_file is not None:
+        trusted = trustRootFromCertificates(
+            [Certificate(one) for one in _certificates(client_ca_file)]
+        )
+    options = CertificateOptions(
+        privateKey=key,
+        certificate=chain[0],
+        extraCertChain=chain[1:],
+        trustRoot=trusted,
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+        enableSessionTickets=True,
+    )
+    try:
+        context = options.getContext()
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise NotUsable(f"{keyfile}: not the key of {certfile} ({_reason(error)})") from None
+    return context
 
 
 def _read(path: str) -> bytes:

@@ -1,0 +1,316 @@
+"""The agent's settings: a YAML file, every key, every default.
+
+Reading a file finds every mistake in one go.  A key that nobody knows is only a warning, so
+that a file for a newer version still starts an older one.  What stands under
+``authentication`` besides ``module`` is the authentication module's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import yaml
+
+from harpcaller.config import fields
+from harpcaller.config.fields import Mistake, Reader, unexpected
+from harpcaller.config.problems import ConfigurationError, Problem, nearest
+
+#: Where the configuration and the procedures are when nobody says otherwise.
+DEFAULT_PATH = Path("/etc/harpd/harpd.conf")
+DEFAULT_PROCEDURES = Path("/etc/harpd/harpd.py")
+
+#: The keys that lead to a value, from the outermost on.
+Place = tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class AgentSettings:
+    """Everything that an agent's operator decides.
+
+    Args:
+        certfile: The certificate and what it is signed by, as PEM.
+        keyfile: Its private key, as PEM without a passphrase.
+        authentication_module: The importable name of the module that knows the users.
+        authentication: That module's own keys; they may hold passwords.
+        address: Where to listen: an address, a host name, or ``*`` for everywhere.
+        port: 0 lets the system choose one, which is of use in tests.
+        client_ca_file: If given, callers need a certificate signed by one of these.
+        python_prepend: Folders that procedures import from, before all others.
+        python_append: Folders that procedures import from, after all others.
+        procedures: The procedures file; None is the default one.
+        reload: When procedures are loaded anew.
+        max_calls: How many calls may run at once.
+        request_seconds: How long a connection may take until its user is known.
+        kill_grace_seconds: How long a procedure's processes may take to end when told to.
+        stop_grace_seconds: How long calls may go on when the agent is stopped.
+        lines: Where in the file each key stands.
+    """
+
+    certfile: Path
+    keyfile: Path
+    authentication_module: str
+    authentication: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    address: str = "*"
+    port: int = 4306
+    client_ca_file: Path | None = None
+    python_prepend: tuple[Path, ...] = ()
+    python_append: tuple[Path, ...] = ()
+    procedures: Path | None = None
+    reload: Literal["signal", "auto"] = "signal"
+    max_calls: int = 64
+    request_seconds: float = 10.0
+    kill_grace_seconds: float = 5.0
+    stop_grace_seconds: float = 10.0
+    file: str = "harpd.conf"
+    lines: Mapping[Place, int] = attrs.field(factory=dict, eq=False, repr=False)
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """Tell of a problem with what stands at a place of the file."""
+        return _problem(self.file, self.lines, place, message)
+
+
+@attrs.frozen
+class LoadedAgent:
+    """Settings, and what is odd about their file."""
+
+    settings: AgentSettings
+    warnings: tuple[Problem, ...]
+
+
+def load(path: Path) -> LoadedAgent:
+    """Read a configuration file.
+
+    Raises:
+        ConfigurationError: It can't be read, or there are mistakes in it; tells all.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigurationError([Problem(str(path), None, error.strerror or "?")]) from None
+    except UnicodeDecodeError as error:
+        problem = Problem(str(path), None, f"not UTF-8 at byte {error.start}")
+        raise ConfigurationError([problem]) from None
+    return parse(text, str(path), path.parent)
+
+
+def parse(text: str, file: str, folder: Path) -> LoadedAgent:
+    """Read a configuration.
+
+    Args:
+        text: What stands in the file.
+        file: Its name, for messages.
+        folder: Where relative paths start.
+
+    Raises:
+        ConfigurationError: There are mistakes in it; tells all.
+    """
+    document = _Document(file)
+    content = document.read(text)
+    values = _Values(document, content, folder)
+    chosen = values.take()
+    if document.problems:
+        raise ConfigurationError(document.problems)
+    settings = AgentSettings(**chosen, file=file, lines=document.lines)
+    return LoadedAgent(settings, tuple(document.warnings))
+
+
+class _Document:
+    """A YAML file as plain values, with the line of each key."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[Place, int] = {}
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def read(self, text: str) -> object:
+        """Read the text.
+
+        Raises:
+            ConfigurationError: It isn't YAML.
+        """
+        try:
+            loader = yaml.SafeLoader(text)
+            node = loader.get_single_node()
+            return None if node is None else self._plain(loader, node, ())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            line = None if mark is None else mark.line + 1
+            said = error.problem or error.context or "not YAML"
+            raise ConfigurationError([Problem(self.file, line, f"not YAML: {said}")]) from None
+        except (yaml.YAMLError, ValueError) as error:
+            said = str(error).split("\n")[0]
+            raise ConfigurationError([Problem(self.file, None, f"not YAML: {said}")]) from None
+        except RecursionError:
+            problem = Problem(self.file, None, "nested too deeply")
+            raise ConfigurationError([problem]) from None
+
+    def _plain(self, loader: yaml.SafeLoader, node: yaml.Node, place: Place) -> object:
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(loader, item, place) for item in node.value]
+        if not isinstance(node, yaml.MappingNode):
+            return loader.construct_object(node, deep=True)
+        loader.flatten_mapping(node)
+        found: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            inside = (*place, key)
+            if key in found:
+                self.problems.append(self._at(key_node, inside, "stands twice"))
+            self.lines.setdefault(inside, key_node.start_mark.line + 1)
+            found[key] = self._plain(loader, value_node, inside)
+        return found
+
+    def _at(self, node: yaml.Node, place: Place, message: str) -> Problem:
+        name = ".".join(place)
+        return Problem(self.file, node.start_mark.line + 1, f"{name}: {message}")
+
+    def wrong(self, place: Place, message: str) -> None:
+        """Note a mistake."""
+        self.problems.append(_problem(self.file, self.lines, place, message))
+
+    def odd(self, place: Place, message: str) -> None:
+        """Note what is only odd."""
+        self.warnings.append(_problem(self.file, self.lines, place, message))
+
+
+def _problem(file: str, lines: Mapping[Place, int], place: Place, message: str) -> Problem:
+    known = place
+    while known and known not in lines:
+        known = known[:-1]
+    name = ".".join(place)
+    return Problem(file, lines.get(known), f"{name}: {message}" if name else message)
+
+
+class _Values:
+    """Takes the settings out of a document, noting what is wrong with them."""
+
+    def __init__(self, document: _Document, content: object, folder: Path) -> None:
+        self._document = document
+        self._folder = folder
+        self._content = self._mapping((), content, "settings")
+        self._chosen: dict[str, Any] = {}
+
+    def take(self) -> dict[str, Any]:
+        """Give the settings that the file has, by the names of :class:`AgentSettings`."""
+        path = fields.path(self._folder)
+        self._known(
+            (),
+            self._content,
+            ("network", "python", "authentication", "limits"),
+            ("procedures", "reload"),
+        )
+        self._section(
+            "network",
+            {
+                "address": ("address", fields.text),
+                "port": ("port", _whole("a port", 0, 65535)),
+                "certfile": ("certfile", path),
+                "keyfile": ("keyfile", path),
+                "client_ca_file": ("client_ca_file", path),
+            },
+            mandatory=("certfile", "keyfile"),
+        )
+        self._section(
+            "limits",
+            {
+                "max_calls": ("max_calls", _whole("a number of calls", 1, 10_000)),
+                "request_timeout": ("request_seconds", fields.seconds),
+                "kill_grace": ("kill_grace_seconds", fields.seconds_or_zero),
+                "stop_grace": ("stop_grace_seconds", fields.seconds_or_zero),
+            },
+        )
+        self._one(("procedures",), self._content, "procedures", path)
+        self._one(("reload",), self._content, "reload", fields.choice("signal", "auto"))
+        self._python()
+        self._authentication()
+        return self._chosen
+
+    def _mapping(self, place: Place, value: object, what: str) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._document.wrong(place, f"expected {what}, as key: value lines")
+            return {}
+        return value
+
+    def _known(self, place: Place, found: Mapping[str, Any], *groups: tuple[str, ...]) -> None:
+        known = [key for group in groups for key in group]
+        for key in found:
+            if key not in known:
+                meant = nearest(key, known)
+                hint = f"; did you mean {meant}?" if meant else ""
+                self._document.odd((*place, key), f"unknown key{hint}")
+
+    def _section(
+        self,
+        name: str,
+        keys: Mapping[str, tuple[str, Reader]],
+        mandatory: tuple[str, ...] = (),
+    ) -> None:
+        found = self._mapping((name,), self._content.get(name), "settings")
+        self._known((name,), found, tuple(keys))
+        for key, (attribute, read) in keys.items():
+            self._one((name, key), found, attribute, read)
+        for key in mandatory:
+            if found.get(key) is None:
+                self._document.wrong((name, key), "missing")
+
+    def _one(self, place: Place, found: Mapping[str, Any], attribute: str, read: Reader) -> None:
+        value = found.get(place[-1])
+        if value is None:
+            return
+        try:
+            self._chosen[attribute] = read(value)
+        except Mistake as mistake:
+            self._document.wrong(place, str(mistake))
+
+    def _python(self) -> None:
+        found = self._mapping(("python",), self._content.get("python"), "settings")
+        self._known(("python",), found, ("path",))
+        value = found.get("path")
+        folders = _folders(fields.path(self._folder))
+        if isinstance(value, dict):
+            place = ("python", "path")
+            self._known(place, value, ("prepend", "append"))
+            self._one((*place, "prepend"), value, "python_prepend", folders)
+            self._one((*place, "append"), value, "python_append", folders)
+        else:
+            self._one(("python", "path"), found, "python_prepend", folders)
+
+    def _authentication(self) -> None:
+        place = ("authentication",)
+        found = self._mapping(place, self._content.get("authentication"), "settings")
+        own = {key: value for key, value in found.items() if key != "module"}
+        if isinstance(own.get("file"), str):
+            own["file"] = str(self._folder / own["file"])
+        self._chosen["authentication"] = own
+        self._one((*place, "module"), found, "authentication_module", _module)
+        if found.get("module") is None:
+            self._document.wrong((*place, "module"), "missing")
+
+
+def _whole(what: str, least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise unexpected(f"{what} from {least} to {most}", value)
+        return value
+
+    return read
+
+
+def _folders(read: Reader) -> Callable[[object], tuple[Path, ...]]:
+    def read_all(value: object) -> tuple[Path, ...]:
+        items = value if isinstance(value, list) else [value]
+        return tuple(read(item) for item in items)
+
+    return read_all
+
+
+def _module(value: object) -> str:
+    if not isinstance(value, str) or not all(part.isidentifier() for part in value.split(".")):
+        raise unexpected("the name of a Python module", value)
+    return value

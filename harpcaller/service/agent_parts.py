@@ -1,0 +1,179 @@
+"""What an agent is made of, read from its files: at start, at a reload, and for ``--test``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import attrs
+from OpenSSL import SSL
+
+from harpcaller.agent.accounts import NoAccount, find
+from harpcaller.agent.auth.checking import Backend
+from harpcaller.agent.orders import Load
+from harpcaller.agent.proc import Account
+from harpcaller.agent.procedures import NotLoadable, Procedures
+from harpcaller.agent.procedures import load as load_procedures
+from harpcaller.agent.tls import NotUsable, load_context
+from harpcaller.config.agent import DEFAULT_PATH, DEFAULT_PROCEDURES, AgentSettings, load
+from harpcaller.config.problems import ConfigurationError, Problem
+
+
+@attrs.frozen
+class CommandLine:
+    """What was said at the start; it goes before what the file says.
+
+    Args:
+        config: The configuration file.
+        procedures: The procedures file; None is what the configuration says.
+        uid: The user of procedures that ask for none; None is the agent's own.
+        gid: Their group.
+    """
+
+    config: Path = DEFAULT_PATH
+    procedures: Path | None = None
+    uid: Account | None = None
+    gid: Account | None = None
+
+    def order(self, settings: AgentSettings | None) -> Load:
+        """Tell what template processes load; without settings, as far as is known."""
+        file = self.procedures or (settings and settings.procedures) or DEFAULT_PROCEDURES
+        return Load(
+            str(file.absolute()),
+            [str(path) for path in settings.python_prepend] if settings else [],
+            [str(path) for path in settings.python_append] if settings else [],
+            self.uid,
+            self.gid,
+        )
+
+
+@attrs.frozen
+class AgentParts:
+    """What the files say, ready for use."""
+
+    settings: AgentSettings
+    order: Load
+    backend: Backend
+    context: SSL.Context
+    warnings: tuple[Problem, ...]
+
+
+def read_parts(command: CommandLine) -> AgentParts:
+    """Read everything but the procedures, which only template processes load.
+
+    Raises:
+        ConfigurationError: Something can't be used; tells all that is wrong.
+    """
+    loaded = load(command.config)
+    settings = loaded.settings
+    problems: list[Problem] = []
+    backend = _backend(settings, problems)
+    context = _context(settings, problems)
+    try:
+        _ = find(command.uid, command.gid)
+    except NoAccount as error:
+        problems.append(Problem("the command line", None, str(error)))
+    if problems:
+        raise ConfigurationError(problems)
+    assert backend is not None and context is not None
+    warnings = list(loaded.warnings)
+    if settings.reload == "auto":
+        message = "auto isn't there yet; procedures are loaded anew on SIGHUP"
+        warnings.append(settings.problem(("reload",), message))
+    return AgentParts(settings, command.order(settings), backend, context, tuple(warnings))
+
+
+def _backend(settings: AgentSettings, problems: list[Problem]) -> Backend | None:
+    place = ("authentication", "module")
+    name = settings.authentication_module
+    for folder in (*settings.python_prepend, *settings.python_append):
+        if str(folder) not in sys.path:
+            # At the end, so that the agent's own modules stay what they are.
+            sys.path.append(str(folder))
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - it's users' code
+        said = f"can't import {name}: {type(error).__name__}: {error}"
+        problems.append(settings.problem(place, said))
+        return None
+    create = getattr(module, "create", None)
+    if not callable(create):
+        problems.append(settings.problem(place, f"{name} has no function create"))
+        return None
+    try:
+        backend: Backend = create(settings.authentication)
+    except ConfigurationError as error:
+        problems.extend(error.problems)
+        return None
+    except ValueError as error:
+        problems.extend(_placed(settings, line) for line in str(error).splitlines())
+        return None
+    except Exception as error:  # noqa: BLE001 - it's users' code
+        # Its message may have a password in it.
+        problems.append(settings.problem(place, f"{name}.create raised {type(error).__name__}"))
+        return None
+    return backend
+
+
+def _placed(settings: AgentSettings, message: str) -> Problem:
+    """Give a message that begins with a key its line."""
+    key, colon, rest = message.partition(": ")
+    if colon and key.startswith("authentication."):
+        return settings.problem(tuple(key.split(".")), rest)
+    return settings.problem(("authentication",), message)
+
+
+def _context(settings: AgentSettings, problems: list[Problem]) -> SSL.Context | None:
+    ca_file = settings.client_ca_file
+    try:
+        return load_context(
+            str(settings.certfile), str(settings.keyfile), None if ca_file is None else str(ca_file)
+        )
+    except NotUsable as error:
+        problems.append(settings.problem(("network",), str(error)))
+        return None
+
+
+@attrs.frozen
+class Verdict:
+    """What ``--test`` found."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    procedures: int
+
+
+def examine(command: CommandLine) -> Verdict:
+    """Check all files; runs the procedures file in this very process."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    parts: AgentParts | None = None
+    settings: AgentSettings | None = None
+    try:
+        parts = read_parts(command)
+    except ConfigurationError as error:
+        problems.extend(map(str, error.problems))
+    else:
+        settings = parts.settings
+        warnings.extend(map(str, parts.warnings))
+    order = command.order(settings)
+    sys.path[:0] = order.prepend
+    count = 0
+    try:
+        procedures = load_procedures(order.file)
+        count = len(procedures.descriptions())
+        warnings.extend(_without_account(order.file, procedures))
+    except NotLoadable as error:
+        problems.append(str(error))
+    return Verdict(tuple(problems), tuple(warnings), count)
+
+
+def _without_account(file: str, procedures: Procedures) -> list[str]:
+    found = []
+    for name, procedure in procedures.by_name.items():
+        try:
+            _ = find(procedure.uid, procedure.gid)
+        except NoAccount as error:
+            found.append(f"{file}: procedure {name}: {error}")
+    return found

@@ -1,0 +1,1 @@
+"""The authentication modules that come with the agent."""
