@@ -42,12 +42,13 @@ class Outlet:
         self._crowded = False
         self._reading = True
         self._waiter: Deferred[None] | None = None
+        self._closing = False
         self.gone = False
         transport.registerProducer(self, True)
 
     def write(self, data: bytes) -> None:
-        """Send; into the void once the connection is gone."""
-        if not self.gone:
+        """Send; into the void once the connection is closed or gone."""
+        if not self.gone and not self._closing:
             self._transport.write(data)
 
     async def room(self) -> None:
@@ -66,13 +67,15 @@ class Outlet:
 
     def close(self) -> None:
         """Close once everything written is out."""
-        if not self.gone:
+        if not self.gone and not self._closing:
+            self._closing = True
             self._transport.unregisterProducer()
             self._transport.loseConnection()
 
     def abort(self) -> None:
         """Close at once."""
         if not self.gone:
+            self._closing = True
             self._transport.abortConnection()
 
     def lost(self) -> None:
@@ -84,7 +87,7 @@ class Outlet:
     def _hold_or_read(self) -> None:
         # A client that asks on and never reads its answers would fill the buffer without end.
         want = not self._full and not self._crowded
-        if want != self._reading and not self.gone:
+        if want != self._reading and not self.gone and not self._closing:
             self._reading = want
             if want:
                 self._transport.resumeProducing()

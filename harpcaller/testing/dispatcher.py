@@ -45,14 +45,15 @@ class Bell:
         """Fire everyone who waits now."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.callback(None)
+            if not waiter.called:  # an earlier one may have cancelled it
+                waiter.callback(None)
 
     def __len__(self) -> int:
         """Count those who wait."""
         return len(self._waiting)
 
     def _gave_up(self, waiter: Deferred[None]) -> None:
-        # It may be cancelled while ring() goes through the others.
+        # A ring that is under way has taken it out of the list already.
         if waiter in self._waiting:
             self._waiting.remove(waiter)
 

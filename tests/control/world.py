@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
 from harpcaller.control.commands import Seams
+from harpcaller.control.server import ControlFactory, ControlProtocol
 from harpcaller.interfaces import Host
 from harpcaller.testing.dispatcher import FakeDaemon, FakeDispatcher, FakeHosts
 from harpcaller.wire.agent import Credentials
@@ -37,3 +43,54 @@ class World:
         call = Call("web01", "some.procedure", Raw(arguments), queue=place)
         _ = self.dispatcher.submit(call, "127.0.0.1").addCallback(submitted.append)
         return submitted[0]
+
+
+class NarrowTransport(StringTransport):
+    """A connection whose client reads when the test says so.
+
+    Args:
+        room: How many bytes it takes before it pauses its producer.
+    """
+
+    producer: IPushProducer | None
+
+    def __init__(self, room: int = 1 << 16) -> None:
+        super().__init__()
+        self.room = room
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None and len(self.value()) > self.room:
+            self.producer.pauseProducing()
+
+    def read(self) -> bytes:
+        """Take what was written, as a client does."""
+        data: bytes = self.value()
+        self.clear()
+        if self.producer is not None:
+            self.producer.resumeProducing()
+        return data
+
+    @property
+    def reading(self) -> bool:
+        """Tell whether the daemon listens to what the client says."""
+        return bool(self.producerState == "producing")
+
+
+class Client:
+    """One connection to a control socket, in memory."""
+
+    def __init__(self, world: World, room: int = 1 << 16, max_line: int = 1 << 20) -> None:
+        self.transport = NarrowTransport(room)
+        self.factory = ControlFactory(world.seams, max_line)
+        self.protocol: ControlProtocol = self.factory.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+
+    def say(self, data: bytes) -> bytes:
+        """Send, and give what is answered at once."""
+        self.protocol.dataReceived(data)
+        return self.transport.read()
+
+    def go(self) -> None:
+        """Be gone."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
