@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable
 
 import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -75,11 +76,14 @@ class Listening:
 
     def _listen(self, address: ListenAddress, interface: str) -> IListeningPort:
         try:
-            port = self._reactor.listenTCP(address.port, self._factory, _BACKLOG, interface)
+            port: IListeningPort = self._reactor.listenTCP(
+                address.port, self._factory, _BACKLOG, interface
+            )
         except CannotListenError as error:
             words = getattr(error.socketError, "strerror", None) or str(error.socketError)
             raise CannotListen(f"listen: cannot listen on {address}: {words}") from None
         place = port.getHost()
+        assert isinstance(place, (IPv4Address, IPv6Address))
         _log.info("listener.listening", address=place.host, port=place.port)
         return port
 
