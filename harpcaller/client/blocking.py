@@ -247,9 +247,6 @@ class RecordIterator:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
-
 
 class RemoteCall:
     """A job: one call of one procedure on one host, from its submission on.

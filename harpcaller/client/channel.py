@@ -62,8 +62,8 @@ class Channel:
     """
 
     def __init__(self, connected: socket.socket, address: str, read_timeout: float | None) -> None:
-        connected.settimeout(read_timeout)
         self._socket = connected
+        connected.settimeout(read_timeout)
         self._address = address
         self._read_timeout = read_timeout
         self._process = os.getpid()
@@ -75,6 +75,15 @@ class Channel:
     def ours(self) -> bool:
         """Whether this process opened it, and didn't inherit it over a fork."""
         return os.getpid() == self._process
+
+    def must_be_ours(self) -> None:
+        """Keep a child from reading what its parent waits for.
+
+        Raises:
+            CommunicationError: The connection was inherited over a fork.
+        """
+        if not self.ours:
+            raise self.error("the connection belongs to the process that forked this one")
 
     def error(self, what: object) -> CommunicationError:
         """Make the error that says what is wrong with this peer."""
@@ -111,11 +120,8 @@ class Channel:
             What came; nothing means that the peer closed.
 
         Raises:
-            CommunicationError: The connection broke, was silent too long, or is another
-                process's.
+            CommunicationError: The connection broke, or was silent too long.
         """
-        if not self.ours:
-            raise self.error("the connection belongs to the process that forked this one")
         try:
             data = self._socket.recv(_RECEIVE_SIZE)
         except OSError as error:
@@ -144,6 +150,10 @@ class Channel:
     def close(self) -> None:
         """Close it; once is enough, more is allowed."""
         self._socket.close()
+
+    def __del__(self) -> None:
+        # Whoever lets go of an iterator half-way, or of the whole library, means it.
+        self.close()
 
 
 def _timed_out(error: OSError) -> bool:

@@ -7,6 +7,7 @@ showing.  Starting must be quick: nothing is imported that isn't needed for ever
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -298,26 +299,42 @@ def main(
         The exit code.
     """
     out, err = stdout or sys.stdout, stderr or sys.stderr
+    if isinstance(out, io.TextIOWrapper):
+        # What we write is JSON, and JSON is UTF-8 whatever the locale says.
+        out.reconfigure(encoding="utf-8")
     try:
-        with redirect_stdout(out), redirect_stderr(err):
-            options = parse(sys.argv[1:] if argv is None else argv, environ)
-    except SystemExit as end:
-        return NOT_ASKED if end.code else DONE
-    terminal = _Terminal(options, out, err, pause)
-    try:
-        return _COMMANDS[options.command](terminal)
+        code = _run(sys.argv[1:] if argv is None else argv, out, err, environ, pause)
+        out.flush()
+        return code
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _stop_writing(out)
         return NOT_READ
     except HarpException as error:
-        terminal.message(str(error))
+        print(f"harp: {error}", file=err)
         return FAILED if isinstance(error, RemoteError) else NOT_ASKED
     except OSError as error:
         _stop_writing(out)
-        terminal.message(f"cannot write: {error.strerror}")
+        print(f"harp: cannot write: {error.strerror}", file=err)
         return NOT_ASKED
+
+
+def _run(
+    argv: Sequence[str],
+    out: TextIO,
+    err: TextIO,
+    environ: Mapping[str, str],
+    pause: Callable[[float], None],
+) -> int:
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            options = parse(argv, environ)
+    except SystemExit as end:
+        return NOT_ASKED if end.code else DONE
+    terminal = _Terminal(options, out, err, pause)
+    try:
+        return _COMMANDS[options.command](terminal)
     finally:
         terminal.dispatcher.close()
 

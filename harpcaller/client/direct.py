@@ -101,11 +101,10 @@ class HarpServer:
         plain = open_socket(self._host, self._port, self._connect_timeout)
         try:
             secured = self._tls.wrap_socket(plain, server_hostname=self._host)
-        except (OSError, ValueError) as error:
+        except BaseException as error:
             plain.close()
-            raise CommunicationError(f"{address}: TLS: {why(error)}") from None
-        except BaseException:
-            plain.close()
+            if isinstance(error, (OSError, ValueError)):
+                raise CommunicationError(f"{address}: TLS: {why(error)}") from None
             raise
         return Channel(secured, address, self._read_timeout)
 
@@ -217,9 +216,6 @@ class HarpStreamIterator:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self.close()
-
 
 class _Talk:
     """A channel to an agent with the exchange on it."""
@@ -235,6 +231,7 @@ class _Talk:
 
     def next_message(self) -> Message:
         """Wait for the agent's next message."""
+        self._channel.must_be_ours()
         while True:
             try:
                 message = self._exchange.next_message()

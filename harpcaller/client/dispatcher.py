@@ -41,6 +41,7 @@ class _Connection:
         Raises:
             CommunicationError: It doesn't come, or isn't one.
         """
+        self.channel.must_be_ours()
         while True:
             try:
                 answer = self.exchange.next_answer()
@@ -108,16 +109,12 @@ class Asked:
             self._connection = connection
             try:
                 connection.channel.send(connection.exchange.ask(self._request))
-            except CommunicationError:
+                return connection
+            except BaseException as error:
                 self.close()
-                if not self._can_retry(connection):
+                if not (isinstance(error, CommunicationError) and self._can_retry(connection)):
                     raise
                 self._may_retry = False
-            except BaseException:
-                self.close()
-                raise
-            else:
-                return connection
 
     def _can_retry(self, connection: _Connection) -> bool:
         channel = connection.channel

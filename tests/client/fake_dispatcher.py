@@ -41,7 +41,8 @@ class FakeDispatcher:
     A step of the script is bytes to send, an event to wait for, or a :class:`Close`.
 
     Attributes:
-        port: Where it listens.
+        listens_at: Its address.
+        port: Its port.
         requests: The requests that came, parsed, in the order of their coming.
         connections: How many connections were accepted.
     """
@@ -57,6 +58,7 @@ class FakeDispatcher:
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         self._listener.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
         self._listener.listen()
+        self.listens_at: str = self._listener.getsockname()[0]
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[dict[str, Any]] = []
         self.connections = 0
