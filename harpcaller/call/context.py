@@ -9,6 +9,7 @@ connection whose session was resumed shows no chain: its session was kept by
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import attrs
 from OpenSSL import SSL, crypto
@@ -34,24 +35,12 @@ _FAULTS = {
 }
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Verdict:
     """What OpenSSL said of a chain while it was checked."""
 
     checked: bool = False
     fault: str | None = None
-
-
-def _note(
-    connection: SSL.Connection, _certificate: crypto.X509, code: int, depth: int, good: int
-) -> bool:
-    verdict = connection.get_app_data()
-    verdict.checked = True
-    if not good and verdict.fault is None:
-        verdict.fault = _FAULTS.get(code, f"OpenSSL's verification error {code}")
-        if depth:
-            verdict.fault += f" (certificate {depth} of the chain)"
-    return True
 
 
 @attrs.define
@@ -76,11 +65,13 @@ class AgentContext:
         self.trust = trust
         self._now = now
         self._sessions: dict[tuple[str, str, int], _KeptSession] = {}
+        # Not the connection's app data: that is Twisted's.
+        self._verdicts: WeakKeyDictionary[SSL.Connection, _Verdict] = WeakKeyDictionary()
         self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         self._context.set_min_proto_version(SSL.TLS1_2_VERSION)
         self._context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        self._context.set_verify(SSL.VERIFY_PEER, _note)
+        self._context.set_verify(SSL.VERIFY_PEER, self._note)
         store = self._context.get_cert_store()
         assert store is not None
         for authority in trust.authorities or ():
@@ -90,11 +81,24 @@ class AgentContext:
         """Prepare the TLS side of a connection to this host."""
         return AgentTLS(self, host)
 
-    def _open(self, host: Host) -> tuple[SSL.Connection, bool]:
+    def _note(
+        self, connection: SSL.Connection, _at_fault: crypto.X509, code: int, depth: int, good: int
+    ) -> bool:
+        """Note what OpenSSL thinks of a certificate of the chain, and let it go on."""
+        verdict = self._verdicts.get(connection)
+        if verdict is None:
+            return False
+        verdict.checked = True
+        if not good and verdict.fault is None:
+            verdict.fault = _FAULTS.get(code, f"OpenSSL's verification error {code}")
+            if depth:
+                verdict.fault += f" (certificate {depth} of the chain)"
+        return True
+
+    def _open(self, host: Host) -> tuple[SSL.Connection, _Verdict, bool]:
         """Make a connection, and tell whether it may resume a session."""
         connection = SSL.Connection(self._context, None)
-        connection.set_connect_state()
-        connection.set_app_data(_Verdict())
+        verdict = self._verdicts[connection] = _Verdict()
         try:
             server_name = host.hostname.encode("ascii")
         except UnicodeEncodeError:
@@ -103,9 +107,9 @@ class AgentContext:
             connection.set_tlsext_host_name(server_name)
         kept = self._sessions.get(_key(host))
         if kept is None or kept.expires <= self._now():
-            return connection, False
+            return connection, verdict, False
         connection.set_session(kept.session)
-        return connection, True
+        return connection, verdict, True
 
     def _remember(self, host: Host, connection: SSL.Connection, expires: float) -> None:
         session = connection.get_session()
@@ -127,12 +131,13 @@ class AgentTLS:
         self._context = context
         self._host = host
         self._connection: SSL.Connection | None = None
+        self._verdict = _Verdict()
         self._resumes = False
         self._expires = 0.0
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Give Twisted the OpenSSL connection to use."""
-        self._connection, self._resumes = self._context._open(self._host)
+        self._connection, self._verdict, self._resumes = self._context._open(self._host)
         return self._connection
 
     def objection(self) -> str | None:
@@ -142,11 +147,10 @@ class AgentTLS:
         if leaf is None:
             return "the agent has shown no certificate"
         self._expires = leaf.not_valid_after_utc.timestamp()
-        verdict: _Verdict = self._connection.get_app_data()
-        if not verdict.checked:
+        if not self._verdict.checked:
             # Only a resumed session goes without a check, and only one that we kept.
             return None if self._resumes else "the agent's certificate was not checked"
-        return objection(self._context.trust, Presented(leaf, verdict.fault), self._host)
+        return objection(self._context.trust, Presented(leaf, self._verdict.fault), self._host)
 
     def remember(self) -> None:
         """Keep the session for the next connection; the agent has sent data by now."""

@@ -127,10 +127,9 @@ def load_trust(
         except OSError as error:
             problems.append(Problem(path, None, f"cannot read it: {error.strerror}"))
             return ()
-        found = list(_certificates(path, content, problems))
-        if not found and not may_be_absent:
+        if not content.strip() and not may_be_absent:
             problems.append(Problem(path, None, "expected PEM certificates, found none"))
-        return tuple(found)
+        return tuple(_certificates(path, content, problems))
 
     authorities = None if ca_file is None else certificates(ca_file, may_be_absent=False)
     known = None if known_certs_file is None else certificates(known_certs_file, may_be_absent=True)
