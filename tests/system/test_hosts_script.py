@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +22,12 @@ from harpcaller.hosts.process import (
     ProcessRunner,
     environment_for_children,
 )
+from harpcaller.hosts.refresh import Plan, Refresher
+from harpcaller.hosts.registry import Registry, Table
 from harpcaller.interfaces import IProcessRunner, ProcessEnded
 from harpcaller.testing.processes import Program
+from harpcaller.wire.agent import Credentials
+from tests.hosts.recording import RecordingLog
 from tests.hosts.runner_contract import MAX_OUTPUT, RunnerContract
 
 BOUNDS = Bounds(MAX_OUTPUT, kill_after_seconds=0.3, linger_seconds=0.5)
@@ -225,3 +230,98 @@ class EnvironmentTests(TestCase):
         """A daemon started without one still finds commands."""
         self.assertEqual({"PATH": "/usr/local/bin:/usr/bin:/bin"}, environment_for_children({}))
         self.assertEqual({"PATH": "/x"}, environment_for_children({"PATH": "/x"}))
+
+
+EXAMPLE = Path(__file__).parents[2] / "etc" / "harpcaller" / "update-hosts"
+
+
+class WholeTests(RealCase):
+    """The registry with a real script, from its start to its stop."""
+
+    def refresher(self, script: str) -> tuple[Registry, Refresher]:
+        table = Table()
+        refresher = Refresher(
+            table=table,
+            runner=self.runner,
+            clock=self.reactor,
+            now=time.time,
+            plan=Plan(Path(script), self.folder / "hosts.db", 900, 30),
+            log=self.log,
+        )
+        return Registry(table, refresher), refresher
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = RecordingLog()
+
+    def example(self, hosts: str) -> str:
+        """The script that we ship, with a file of the test's."""
+        file = self.folder / "hosts"
+        file.write_text(hosts)
+        return self.script(f"exec {sys.executable} {EXAMPLE} {file}")
+
+    async def test_example_script_fills_the_registry(self) -> None:
+        """What we ship works with what we ship."""
+        shipped = EXAMPLE.with_name("hosts.example").read_text()
+        registry, refresher = self.refresher(self.example(shipped))
+        await refresher.start()
+        self.assertEqual(
+            ["web01.example.net", "web02.example.net"], [host.hostname for host in registry.all()]
+        )
+        host = await registry.find("web02.example.net")
+        self.assertEqual(("2001:db8::2", 4306), (host.address, host.port))
+        self.assertEqual(Credentials("rpc-system", "change me"), host.credentials)
+        await refresher.stop()
+        self.assertEqual(["hosts.refreshed"], self.log.told.kinds())
+        self.assertEqual(0o600, (self.folder / "hosts.db").stat().st_mode & 0o777)
+
+    async def test_example_script_prints_all_or_nothing(self) -> None:
+        """A slip in the file keeps the old registry, and the log says where it is."""
+        good = "web01 192.0.2.1 4306 u secret\n"
+        script = self.example(good)
+        registry, refresher = self.refresher(script)
+        await refresher.start()
+        file = self.folder / "hosts"
+        for bad in ("web02 192.0.2.2\n", "web02 192.0.2.2 secret2 u p\n"):
+            file.write_text("# head\n\n" + bad + good)
+            why = await registry.refresh()
+            self.assertEqual(f"{script}: it ended with exit code 1", why)
+            said = self.log.told.context("hosts.script_said")["line"].decode()
+            self.assertIn(f"{file}: line 3: expected ", said)
+            self.assertNotIn("secret", said)
+        file.unlink()
+        self.assertIsNotNone(await registry.refresh())
+        self.assertEqual(["web01"], [host.hostname for host in registry.all()])
+        await refresher.stop()
+
+    async def test_stop_ends_the_script(self) -> None:
+        """A stop of the daemon doesn't wait for a script that takes its time."""
+        _, refresher = self.refresher(self.script("echo $$ >&2\nsleep 1000"))
+        started = refresher.start()
+        while not self.log.told.events:
+            await deferLater(self.reactor, 0.02)
+        pid = int(self.log.told.context("hosts.script_said")["line"])
+        await refresher.stop()
+        await started
+        self.assertFalse(alive(pid))
+
+    async def test_restart_needs_no_script(self) -> None:
+        """The cache is enough."""
+        _, refresher = self.refresher(self.example("web01 192.0.2.1 4306 u p\n"))
+        await refresher.start()
+        await refresher.stop()
+        registry, refresher = self.refresher(str(self.folder / "missing"))
+        await refresher.start()
+        self.assertEqual(["web01"], [host.hostname for host in registry.all()])
+        await refresher.stop()
+
+    async def test_script_that_is_missing(self) -> None:
+        """The log tells it in the system's words."""
+        missing = str(self.folder / "missing")
+        _, refresher = self.refresher(missing)
+        await refresher.start()
+        self.assertEqual(
+            f"{missing} can't be started: No such file or directory",
+            self.log.told.context("hosts.refresh_failed")["why"],
+        )
+        await refresher.stop()
