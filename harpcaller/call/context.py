@@ -8,6 +8,7 @@ connection whose session was resumed shows no chain: its session was kept by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from harpcaller.interfaces import Host
 
 #: The codes of X509_STORE_CTX_get_error(3) that a wrong setup brings most often.
 _FAULTS = {
+    2: "it was not signed by one of the CAs",
     7: "its signature is wrong",
     9: "it is not valid yet",
     10: "it has expired",
@@ -29,10 +31,14 @@ _FAULTS = {
     19: "its chain ends in a CA that isn't trusted",
     20: "it was not signed by one of the CAs",
     21: "it was not signed by one of the CAs",
-    24: "a certificate in its chain is no CA",
     25: "its chain is longer than a CA in it allows",
     26: "it is not meant for a server",
+    79: "a certificate in its chain is no CA",
 }
+
+#: What may be announced as the server's name (RFC 6066): a name, and no address.
+_server_name = re.compile(r"(?=.{1,253}\Z)[\w-]{1,63}(\.[\w-]{1,63})*", re.ASCII).fullmatch
+_all_numeric = re.compile(r"[0-9.]+").fullmatch
 
 
 @attrs.define(eq=False)
@@ -71,9 +77,13 @@ class AgentContext:
         self._context.set_min_proto_version(SSL.TLS1_2_VERSION)
         self._context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        # Connections of calls that wait for their end hold no buffers meanwhile.
+        self._context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         self._context.set_verify(SSL.VERIFY_PEER, self._note)
         store = self._context.get_cert_store()
         assert store is not None
+        # An intermediate CA among the authorities is as good as a root.
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         for authority in trust.authorities or ():
             store.add_cert(crypto.X509.from_cryptography(authority))
 
@@ -95,28 +105,30 @@ class AgentContext:
                 verdict.fault += f" (certificate {depth} of the chain)"
         return True
 
-    def _open(self, host: Host) -> tuple[SSL.Connection, _Verdict, bool]:
-        """Make a connection, and tell whether it may resume a session."""
+    def _open(self, host: Host) -> tuple[SSL.Connection, _Verdict, _KeptSession | None]:
+        """Make a connection, and give the session that it may resume."""
         connection = SSL.Connection(self._context, None)
+        connection.set_connect_state()
         verdict = self._verdicts[connection] = _Verdict()
-        try:
-            server_name = host.hostname.encode("ascii")
-        except UnicodeEncodeError:
-            pass
-        else:
-            connection.set_tlsext_host_name(server_name)
+        if _server_name(host.hostname) and not _all_numeric(host.hostname):
+            connection.set_tlsext_host_name(host.hostname.encode("ascii"))
         kept = self._sessions.get(_key(host))
-        if kept is None or kept.expires <= self._now():
-            return connection, verdict, False
-        connection.set_session(kept.session)
-        return connection, verdict, True
+        if kept is not None and kept.expires <= self._now():
+            del self._sessions[_key(host)]
+            kept = None
+        if kept is not None:
+            connection.set_session(kept.session)
+        return connection, verdict, kept
 
     def _remember(self, host: Host, connection: SSL.Connection, expires: float) -> None:
         session = connection.get_session()
-        if session is not None:
-            if len(self._sessions) >= self.MAX_SESSIONS:
-                self._sessions.clear()
-            self._sessions[_key(host)] = _KeptSession(session, expires)
+        if session is None:
+            return
+        self._sessions.pop(_key(host), None)
+        if len(self._sessions) >= self.MAX_SESSIONS:
+            # The one that was renewed the longest ago.
+            del self._sessions[next(iter(self._sessions))]
+        self._sessions[_key(host)] = _KeptSession(session, expires)
 
 
 def _key(host: Host) -> tuple[str, str, int]:
@@ -132,24 +144,32 @@ class AgentTLS:
         self._host = host
         self._connection: SSL.Connection | None = None
         self._verdict = _Verdict()
-        self._resumes = False
+        self._resumable: _KeptSession | None = None
         self._expires = 0.0
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Give Twisted the OpenSSL connection to use."""
-        self._connection, self._verdict, self._resumes = self._context._open(self._host)
+        self._connection, self._verdict, self._resumable = self._context._open(self._host)
         return self._connection
 
     def objection(self) -> str | None:
         """Decide on the agent, once the handshake is done; None means it is believed."""
         assert self._connection is not None
-        leaf = self._connection.get_peer_certificate(as_cryptography=True)
-        if leaf is None:
-            return "the agent has shown no certificate"
-        self._expires = leaf.not_valid_after_utc.timestamp()
         if not self._verdict.checked:
             # Only a resumed session goes without a check, and only one that we kept.
-            return None if self._resumes else "the agent's certificate was not checked"
+            if self._resumable is None:
+                return "the agent's certificate was not checked"
+            self._expires = self._resumable.expires
+            return None
+        try:
+            leaf = self._connection.get_peer_certificate(as_cryptography=True)
+            chain = self._connection.get_verified_chain(as_cryptography=True) or []
+            ends = [one.not_valid_after_utc.timestamp() for one in chain]
+        except Exception:  # noqa: BLE001  # of no one family; OpenSSL is the more lenient reader
+            return "the agent's certificate can't be read"
+        if leaf is None or not ends:
+            return "the agent has shown no certificate"
+        self._expires = min(ends)
         return objection(self._context.trust, Presented(leaf, self._verdict.fault), self._host)
 
     def remember(self) -> None:

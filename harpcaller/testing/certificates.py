@@ -103,20 +103,54 @@ class Authority(Certificate):
             common_name, valid_from=today - 3 * _ONE_DAY, valid_until=today - _ONE_DAY
         )
 
+    def issue_authority(self, common_name: str = "Throw-away intermediate CA") -> Authority:
+        """Issue an intermediate CA; this one must have been made to allow some."""
+        ca = x509.load_pem_x509_certificate(self.certificate_pem)
+        ca_key = load_pem_private_key(self.key_pem, password=None)
+        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _authority_builder(common_name, key, path_length=0).issuer_name(ca.subject)
+        return Authority(_pem(builder.sign(ca_key, SHA256())), _key_pem(key))
 
-def make_authority(common_name: str = "Throw-away CA") -> Authority:
-    """Make a CA of its own, valid from yesterday till tomorrow."""
+
+def make_authority(common_name: str = "Throw-away CA", *, intermediates: int = 0) -> Authority:
+    """Make a CA of its own, valid from yesterday till tomorrow.
+
+    Args:
+        common_name: Its name.
+        intermediates: How many CAs may stand between it and a leaf.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(common_name, None, None)
-    certificate = (
-        builder.issuer_name(_name(common_name))
+    builder = _authority_builder(common_name, key, path_length=intermediates)
+    certificate = builder.issuer_name(_name(common_name)).sign(key, SHA256())
+    return Authority(_pem(certificate), _key_pem(key))
+
+
+def make_self_signed(
+    common_name: str = "localhost", names: Sequence[str] = ("localhost", "127.0.0.1")
+) -> Certificate:
+    """Make a server's certificate that nobody else has signed, as for a known-certs file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+    builder = (
+        _builder(common_name, None, None)
+        .issuer_name(_name(common_name))
         .public_key(key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(alternatives, critical=False)
+    )
+    return Certificate(_pem(builder.sign(key, SHA256())), _key_pem(key))
+
+
+def _authority_builder(
+    common_name: str, key: ec.EllipticCurvePrivateKey, *, path_length: int
+) -> x509.CertificateBuilder:
+    return (
+        _builder(common_name, None, None)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_ca_usage(), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, SHA256())
     )
-    return Authority(_pem(certificate), _key_pem(key))
 
 
 def _builder(

@@ -1,0 +1,332 @@
+"""A scripted agent, for tests of what calls agents.
+
+It speaks the agents' side of ``doc/protocol`` §2 and misbehaves exactly as told: a script is
+what it does once it was asked, step by step.  It works on any transport; :class:`AgentTLS`
+makes it a TLS server.  It runs no procedures and checks no password.
+
+::
+
+    script = [acknowledge(streaming=True), record(b"1"), end(Returned(Raw(b"null"))), HANG_UP]
+    agent = FakeAgent(script, clock)
+    reactor.listenTCP(0, over_tls(agent, AgentTLS(make_authority().issue()), clock))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IOpenSSLServerConnectionCreator,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from harpcaller.errors import WireError
+from harpcaller.testing.certificates import Certificate
+from harpcaller.wire.agent import Acknowledged, ProcedureCall, Said, decode_request, encode_message
+from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.lines import LineBuffer
+from harpcaller.wire.values import Raw
+
+# --- Scripts -------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Say:
+    """Send these bytes, whatever they are."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Wait:
+    """Do nothing for a time."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Flood:
+    """Send these bytes again and again, as fast as they are taken, for ever."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Close:
+    """Close the connection, after what was said or at once."""
+
+    at_once: bool = False
+
+
+Step = Say | Wait | Flood | Close
+Script = Sequence[Step]
+
+#: Close once everything said has gone out.
+HANG_UP = Close()
+#: Close as a crash does: nothing more goes out.
+BREAK_OFF = Close(at_once=True)
+
+
+def acknowledge(*, streaming: bool = False) -> Say:
+    """Take the call."""
+    return Say(encode_message(Acknowledged(streaming)))
+
+
+def record(data: bytes) -> Say:
+    """Send a record; ``data`` is a JSON value."""
+    return Say(encode_message(Said(Raw(data))))
+
+
+def end(ending: Ending) -> Say:
+    """Send the ending; the connection stays open."""
+    return Say(encode_message(ending))
+
+
+def slowly(said: Say, *, pieces: int, seconds: float) -> list[Step]:
+    """Send in this many pieces with a wait before each."""
+    size = -(-len(said.data) // pieces)
+    steps: list[Step] = []
+    for start in range(0, len(said.data), size):
+        steps += [Wait(seconds), Say(said.data[start : start + size])]
+    return steps
+
+
+# --- The agent -----------------------------------------------------------------------------
+
+
+class FakeAgent(ServerFactory):
+    """An agent that follows a script on each connection.
+
+    When a script is over the connection stays open and silent.  A request that isn't one
+    gets the error that a real agent gives.
+
+    Args:
+        script: What to do when asked; or what gives that, from the request.
+        clock: For waiting.
+        unasked: What to do on connecting, before any request.
+
+    Attributes:
+        connections: Every connection so far, closed ones too.
+        requests: What was asked, on whichever connection.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        script: Script | Callable[[ProcedureCall], Script],
+        clock: IReactorTime,
+        *,
+        unasked: Script = (),
+    ) -> None:
+        self.script = script
+        self.clock = clock
+        self.unasked = unasked
+        self.connections: list[FakeAgentConnection] = []
+        self.requests: list[ProcedureCall] = []
+
+    def buildProtocol(self, addr: object) -> FakeAgentConnection:
+        """Serve one more connection."""
+        connection = FakeAgentConnection(self)
+        self.connections.append(connection)
+        return connection
+
+    def asked(self, line: bytes) -> Script:
+        """Choose what to do about a request."""
+        try:
+            request = decode_request(line)
+        except WireError as error:
+            return [end(Failed.because(error)), HANG_UP]
+        self.requests.append(request)
+        return self.script(request) if callable(self.script) else self.script
+
+
+class _Transport(ITCPTransport, IConsumer):
+    """What a connection gives its protocol, TLS or not."""
+
+
+@implementer(IPushProducer)
+class FakeAgentConnection(Protocol):
+    """One connection of a :class:`FakeAgent`.
+
+    Attributes:
+        heard: Every byte that came, decrypted.
+        said: How many bytes were sent, before encryption.
+        lost: Why the connection closed; None while it is open.
+    """
+
+    transport: _Transport
+    #: How much of a flood goes out at once.
+    GULP = 64 * 1024
+
+    def __init__(self, agent: FakeAgent) -> None:
+        self.heard = bytearray()
+        self.said = 0
+        self.lost: Failure | None = None
+        self._agent = agent
+        self._lines = LineBuffer(2**30)
+        self._steps: list[Step] = []
+        self._waiting: IDelayedCall | None = None
+        self._flood: IDelayedCall | None = None
+        self._gulp = b""
+
+    def connectionMade(self) -> None:
+        """Do what is done unasked."""
+        self._steps += self._agent.unasked
+        self._go_on()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take requests, and follow the script for each."""
+        self.heard += data
+        self._lines.feed(data)
+        while (line := self._lines.next_line()) is not None:
+            self._steps += self._agent.asked(line)
+            self._go_on()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Stop."""
+        self.lost = reason
+        self._steps.clear()
+        for call in (self._waiting, self._flood):
+            if call is not None:
+                call.cancel()
+        self._waiting = self._flood = None
+
+    def _go_on(self) -> None:
+        while self._steps and self._waiting is None and not self._gulp:
+            self._do(self._steps.pop(0))
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case Say(data):
+                self.said += len(data)
+                self.transport.write(data)
+            case Wait(seconds):
+                self._waiting = self._agent.clock.callLater(seconds, self._waited)
+            case Flood(data):
+                self._gulp = data * max(1, self.GULP // len(data))
+                self.transport.registerProducer(self, True)
+                self.resumeProducing()
+            case Close(at_once=True):
+                self.transport.abortConnection()
+            case Close():
+                self.transport.loseConnection()
+
+    def _waited(self) -> None:
+        self._waiting = None
+        self._go_on()
+
+    # --- A flood stops while nobody takes it ----------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Stop sending for now."""
+        if self._flood is not None:
+            self._flood.cancel()
+            self._flood = None
+
+    def resumeProducing(self) -> None:
+        """Send a gulp at each turn."""
+        if self._flood is None and self.lost is None:
+            self._flood = self._agent.clock.callLater(0, self._send_gulp)
+
+    def stopProducing(self) -> None:
+        """The connection is closed."""
+        self.pauseProducing()
+
+    def _send_gulp(self) -> None:
+        self._flood = None
+        self.resumeProducing()
+        self.said += len(self._gulp)
+        self.transport.write(self._gulp)
+
+
+# --- TLS -----------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class _Handshake:
+    """How far a connection's handshake came."""
+
+    showed_certificate: bool = False
+    done: bool = False
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class AgentTLS:
+    """The TLS of a fake agent.
+
+    Args:
+        certificate: What it shows.
+        intermediates: What it sends along.
+        newest: The newest TLS version that it speaks, as OpenSSL numbers them.
+        tickets: Whether sessions can be resumed.
+
+    Attributes:
+        resumed: For each handshake that was completed, whether it resumed a session.
+        context: OpenSSL's settings, for what isn't foreseen here.
+    """
+
+    def __init__(
+        self,
+        certificate: Certificate,
+        intermediates: Sequence[Certificate] = (),
+        *,
+        newest: int = SSL.TLS1_3_VERSION,
+        tickets: bool = True,
+    ) -> None:
+        self.resumed: list[bool] = []
+        # Not the connections' app data: that is Twisted's.
+        self._handshakes: WeakKeyDictionary[SSL.Connection, _Handshake] = WeakKeyDictionary()
+        key = load_pem_private_key(certificate.key_pem, password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self.context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self.context.use_certificate(_x509(certificate))
+        self.context.use_privatekey(key)
+        for one in intermediates:
+            self.context.add_extra_chain_cert(_x509(one))
+        self.context.set_session_id(b"fake agent")
+        self.context.set_max_proto_version(newest)
+        if newest < SSL.TLS1_2_VERSION:
+            self.context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        if not tickets:
+            self.context.set_options(SSL.OP_NO_TICKET)
+            self.context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        self.context.set_info_callback(self._informed)
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Twisted: the OpenSSL connection to use."""
+        connection = SSL.Connection(self.context, None)
+        self._handshakes[connection] = _Handshake()
+        return connection
+
+    def _informed(self, connection: SSL.Connection, where: int, _value: int) -> None:
+        # pyOpenSSL doesn't tell of resumption, but then no certificate is sent.
+        handshake = self._handshakes[connection]
+        if b"write certificate" in connection.get_state_string():
+            handshake.showed_certificate = True
+        if where & SSL.SSL_CB_HANDSHAKE_DONE and not handshake.done:
+            handshake.done = True
+            self.resumed.append(not handshake.showed_certificate)
+
+
+def over_tls(agent: FakeAgent, tls: AgentTLS, clock: IReactorTime) -> TLSMemoryBIOFactory:
+    """Let an agent speak TLS."""
+    return TLSMemoryBIOFactory(tls, False, agent, clock)
+
+
+def _x509(certificate: Certificate) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(certificate.certificate_pem)
