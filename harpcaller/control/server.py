@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 from collections.abc import Iterator
@@ -73,7 +74,9 @@ class ControlProtocol(Protocol):
         return None
 
     def readConnectionLost(self) -> None:
-        if self._face is None:
+        if _hung_up(self.transport):
+            self._outlet.abort()
+        elif self._face is None:
             self._outlet.close()
         else:
             self._face.ended()
@@ -98,6 +101,19 @@ class ControlProtocol(Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._outlet.abort()
+
+
+def _hung_up(transport: object) -> bool:
+    """Tell a client that is gone from one that only says no more.
+
+    Both look the same to Twisted, which notices the former when it writes; and to
+    ``status`` with ``wait`` nothing may be written for ever.
+    """
+    if not isinstance(transport, unix.Server):
+        return False
+    look = select.poll()
+    look.register(transport.fileno(), 0)
+    return any(seen & select.POLLHUP for _, seen in look.poll(0))
 
 
 class ControlFactory(Factory):
