@@ -51,3 +51,10 @@ class ExampleTests(HouseCase):
         lines = parse(text.encode(), EXAMPLE).settings.source.lines
         known = {name.removesuffix("_seconds") for name in Settings.__annotations__} - {"source"}
         self.assertEqual(set(), known - {str(place[0]) for place in lines})
+
+    def test_every_setting_is_explained(self) -> None:
+        """And find out what it means."""
+        manual = (EXAMPLE.parents[2] / "doc" / "configuration.rst").read_text()
+        text = _setting.sub("", EXAMPLE.read_text())
+        for place in parse(text.encode(), EXAMPLE).settings.source.lines:
+            self.assertIn(str(place[-1] if isinstance(place[-1], str) else place[-2]), manual)
