@@ -177,7 +177,7 @@ class CommandTests(RealCase):
 class EndingTests(RealCase):
     async def test_time_limit_ends_the_whole_group(self) -> None:
         """What the script has started doesn't outlive it."""
-        ended = await self.run_script("sleep 1000 & echo $! >&2; wait", timeout_seconds=0.5)
+        ended = await self.run_script("sleep 1000 & echo $! >&2; wait", timeout_seconds=1.0)
         self.assertIn("ran longer", ended.killed_because or "")
         await self.gone(int(self.said[0]))
 
@@ -185,7 +185,7 @@ class EndingTests(RealCase):
         """First comes the polite signal; its own exit code then counts for nothing."""
         ended = await self.run_script(
             "trap 'echo cleaned >&2; exit 0' TERM\nwhile :; do sleep 0.1; done",
-            timeout_seconds=0.5,
+            timeout_seconds=1.0,
         )
         self.assertIn(b"cleaned", self.said)
         self.assertEqual(0, ended.exit_code)
@@ -194,7 +194,7 @@ class EndingTests(RealCase):
     async def test_script_that_will_not_end_is_killed(self) -> None:
         """The other signal can't be ignored."""
         ended = await self.run_script(
-            "trap '' TERM\nwhile :; do sleep 0.1; done", timeout_seconds=0.5
+            "trap '' TERM\nwhile :; do sleep 0.1; done", timeout_seconds=1.0
         )
         self.assertEqual(signal.SIGKILL, ended.signal)
 
