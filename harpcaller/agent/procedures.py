@@ -56,9 +56,8 @@ def load(path: str) -> Procedures:
     try:
         code = compile(source, path, "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise NotLoadable(f"{error.filename}:{error.lineno}: {error.msg}") from None
-    except ValueError as error:  # null bytes, before Python 3.12
-        raise NotLoadable(f"{path}: {error}") from None
+        place = f"{path}:{error.lineno}" if error.lineno else path
+        raise NotLoadable(f"{place}: {error.msg}") from None
     # A module of its own in sys.modules, so that what the file defines can be pickled.
     # It is not imported the usual way, which would leave a cache file beside it.
     module = ModuleType(MODULE)

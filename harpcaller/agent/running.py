@@ -190,6 +190,7 @@ def _abandon_stopping(call: RunningCall, core: Core) -> None:
 @_stopping.upon(RunningCall.time_ran_out).to(_abandoned)
 def _cannot_be_killed(call: RunningCall, core: Core) -> None:
     assert core.process is not None and core.reason is not None
+    core.wait(call, None)
     core.process.hush()
     core.fail(core.reason)
 

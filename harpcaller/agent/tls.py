@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey
 from twisted.internet.interfaces import IOpenSSLContextFactory
-from twisted.internet.ssl import (
-    Certificate,
-    CertificateOptions,
-    TLSVersion,
-    trustRootFromCertificates,
-)
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 from zope.interface import implementer
 
 from harpcaller.errors import HarpcallerError
@@ -53,23 +48,19 @@ def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL
     Raises:
         NotUsable: That isn't possible.
     """
-    chain = _certificates(certfile)
+    certificate, *signers = _certificates(certfile)
     key = _key(keyfile)
-    trusted = None
+    options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, enableSessionTickets=True)
+    context = options.getContext()
     if client_ca_file is not None:
-        trusted = trustRootFromCertificates(
-            [Certificate(one) for one in _certificates(client_ca_file)]
-        )
-    options = CertificateOptions(
-        privateKey=key,
-        certificate=chain[0],
-        extraCertChain=chain[1:],
-        trustRoot=trusted,
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-        enableSessionTickets=True,
-    )
+        _ = _certificates(client_ca_file)  # OpenSSL itself wouldn't say what is wrong
+        context.load_verify_locations(client_ca_file)
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     try:
-        context = options.getContext()
+        context.use_certificate(certificate)
+        for signer in signers:
+            context.add_extra_chain_cert(signer)
+        context.use_privatekey(key)
         context.check_privatekey()
     except SSL.Error as error:
         raise NotUsable(f"{keyfile}: not the key of {certfile} ({_reason(error)})") from None
@@ -83,19 +74,18 @@ def _read(path: str) -> bytes:
         raise NotUsable(f"{path}: {error.strerror}") from None
 
 
-def _certificates(path: str) -> list[X509]:
+def _certificates(path: str) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(_read(path))
     except ValueError:
         raise NotUsable(f"{path}: expected PEM certificates, found none") from None
-    return [X509.from_cryptography(one) for one in found]
+    return found
 
 
-def _key(path: str) -> PKey:
+def _key(path: str) -> Any:
     pem = _read(path)
     try:
-        key = load_pem_private_key(pem, password=None)
-        return PKey.from_cryptography_key(key)  # type: ignore[arg-type]  # it checks the kind
+        return load_pem_private_key(pem, password=None)
     except (TypeError, ValueError):
         raise NotUsable(f"{path}: expected a PEM private key without a passphrase") from None
 

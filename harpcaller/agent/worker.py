@@ -56,7 +56,7 @@ def run(
             request = _request(stream)
         if request is not None:
             name, arguments = request
-            ending = _called(procedures.by_name[name], arguments, connection, uid, gid)
+            ending = called(procedures.by_name[name], arguments, connection, uid, gid)
             _flush()
             _say(connection, ending)
         code = 0
@@ -92,7 +92,7 @@ def _request(stream: BinaryIO) -> tuple[str, object] | None:
     return wanted["procedure"], wanted["arguments"]
 
 
-def _called(
+def called(
     procedure: Procedure,
     arguments: object,
     connection: socket.socket,

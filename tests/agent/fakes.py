@@ -1,0 +1,124 @@
+"""Stand-ins for the parts that a call goes through."""
+
+from __future__ import annotations
+
+import inspect
+
+import attrs
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from harpcaller.agent.seams import CallEvents, ICaller, ICallProcess, IChecker, ITemplate
+from harpcaller.agent.signature import Description
+from harpcaller.errors import AuthError
+from harpcaller.wire.agent import Credentials, ProcedureCall
+from harpcaller.wire.values import EMPTY_LIST, Raw
+
+PASSWORD = "let me in"
+
+
+def described(
+    name: str, *, streaming: bool = False, timeout_seconds: float | None = None, like: object = None
+) -> Description:
+    """A procedure's description; it takes what ``like`` takes, or nothing."""
+    signature = inspect.signature(like) if callable(like) else inspect.Signature()
+    return Description(name, streaming, timeout_seconds, signature)
+
+
+def asked(procedure: str, arguments: bytes = EMPTY_LIST, password: str = PASSWORD) -> ProcedureCall:
+    """A request."""
+    return ProcedureCall(procedure, Raw(arguments), Credentials("somebody", password))
+
+
+@implementer(ICallProcess)
+@attrs.define(eq=False)
+class FakeProcess:
+    """Notes what is asked of it."""
+
+    events: CallEvents
+    name: str = ""
+    arguments: bytes = b""
+    ends: list[tuple[int, float]] = attrs.Factory(list)
+    hushed: bool = False
+    paused: bool = False
+
+    def end(self, signal: int, grace_seconds: float) -> None:
+        self.ends.append((signal, grace_seconds))
+
+    def hush(self) -> None:
+        self.hushed = True
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        pass
+
+
+@implementer(ITemplate)
+@attrs.define(eq=False)
+class FakeTemplate:
+    """Has procedures, and starts nothing."""
+
+    procedures: dict[str, Description] = attrs.Factory(dict)
+    processes: list[FakeProcess] = attrs.Factory(list)
+    retired: bool = False
+    broken: OSError | None = None
+
+    def begin(self, name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
+        if self.broken is not None:
+            raise self.broken
+        process = FakeProcess(events, name, arguments)
+        self.processes.append(process)
+        return process
+
+    def retire(self) -> None:
+        self.retired = True
+
+    def gone(self) -> Deferred[None]:
+        gone: Deferred[None] = Deferred()
+        gone.callback(None)
+        return gone
+
+
+@implementer(ICaller)
+@attrs.define(eq=False)
+class FakeCaller:
+    """Notes what it is told."""
+
+    told: bytes = b""
+    finished: bool = False
+    producer: ICallProcess | None = None
+
+    def tell(self, data: bytes) -> None:
+        assert not self.finished
+        self.told += data
+
+    def finish(self, line: bytes) -> None:
+        self.tell(line)
+        self.finished = True
+
+    def feed_from(self, producer: ICallProcess) -> None:
+        self.producer = producer
+
+
+@implementer(IChecker)
+@attrs.define(eq=False)
+class FakeChecker:
+    """Knows one password, and answers when it is told to if ``slow``."""
+
+    slow: bool = False
+    waiting: list[Deferred[None]] = attrs.Factory(list)
+    peers: list[str] = attrs.Factory(list)
+
+    async def check(self, credentials: Credentials, peer: str) -> None:
+        self.peers.append(peer)
+        if self.slow:
+            answer: Deferred[None] = Deferred()
+            self.waiting.append(answer)
+            await answer
+        if credentials.password != PASSWORD:
+            raise AuthError("unknown user or wrong password")

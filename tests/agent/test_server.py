@@ -1,0 +1,194 @@
+"""The callers' door."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+
+from harpcaller.agent import server
+from harpcaller.agent.calls import Calls
+from harpcaller.agent.library import Library
+from harpcaller.agent.orders import Load
+from harpcaller.agent.server import FLUSH_SECONDS, AgentConnection, Door
+from harpcaller.logs.events import EventLog
+from harpcaller.wire.agent import MAX_REQUEST_SIZE, decode_message, encode_request
+from harpcaller.wire.ending import Failed
+from tests.agent.fakes import FakeChecker, FakeProcess, FakeTemplate, asked, described
+from tests.house import HouseCase
+
+LOG = EventLog("agent")
+ACKNOWLEDGED = b'{"harp":1,"stream_result":true}\n'
+
+
+class Transport(StringTransport):
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.undelayed = enabled
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.kept_alive = enabled
+
+
+class ServerCase(HouseCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.template = FakeTemplate({"ticks": described("ticks", streaming=True)})
+        library = Library(self.start, self.clock, LOG)
+        self.successResultOf(Deferred.fromCoroutine(library.load(Load("x"))))
+        self.calls = Calls(library, self.clock, most=10, grace_seconds=5.0, log=LOG)
+        self.checker = FakeChecker()
+        self.door = Door(self.checker, self.calls, self.clock, request_seconds=10.0, log=LOG)
+
+    async def start(self, order: Load, lost: object) -> FakeTemplate:
+        return self.template
+
+    def connect(self) -> tuple[AgentConnection, Transport]:
+        connection = self.door.buildProtocol(None)
+        transport = Transport()
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def lose(self, connection: AgentConnection) -> None:
+        connection.connectionLost()
+
+    def error(self, transport: Transport) -> Failed:
+        self.assertTrue(transport.disconnecting)
+        message = decode_message(transport.value().splitlines()[-1])
+        assert isinstance(message, Failed)
+        return message
+
+    def process(self) -> FakeProcess:
+        return self.template.processes[-1]
+
+
+class CallTests(ServerCase):
+    def test_whole_call(self) -> None:
+        """Acknowledgement, records and ending are sent, then the connection is closed."""
+        connection, transport = self.connect()
+        line = encode_request(asked("ticks"))
+        connection.dataReceived(line[:20])
+        connection.dataReceived(line[20:])
+        self.assertEqual(ACKNOWLEDGED, transport.value())
+        self.assertIs(self.process(), transport.producer)
+        self.process().events.said(b'{"stream":1}\n')
+        self.assertFalse(transport.disconnecting)
+        self.process().events.answered(b'{"result":2}\n')
+        self.assertEqual(ACKNOWLEDGED + b'{"stream":1}\n{"result":2}\n', transport.value())
+        self.assertTrue(transport.disconnecting)
+        self.assertIsNone(transport.producer)
+        self.lose(connection)
+        self.process().events.exited("normally")
+
+    def test_closing_cancels(self) -> None:
+        """A caller that closes the connection ends the call."""
+        connection, _ = self.connect()
+        connection.dataReceived(encode_request(asked("ticks")))
+        self.lose(connection)
+        self.assertEqual(1, len(self.process().ends))
+        self.process().events.exited("by a signal")
+
+    def test_more_than_a_request(self) -> None:
+        """What follows the request is passed over, not kept."""
+        connection, transport = self.connect()
+        connection.dataReceived(encode_request(asked("ticks")) * 2)
+        connection.dataReceived(b"x" * 10_000_000)
+        self.assertEqual(1, len(self.template.processes))
+        self.assertEqual(ACKNOWLEDGED, transport.value())
+        self.process().events.exited("dead")
+        self.lose(connection)
+
+    def test_slow_reader_at_the_end(self) -> None:
+        """A caller that doesn't read its last line is cut off in the end."""
+        connection, transport = self.connect()
+        connection.dataReceived(b"nonsense\n")
+        self.clock.advance(FLUSH_SECONDS)
+        self.assertTrue(transport.aborted)
+        self.lose(connection)
+
+
+class RefusalTests(ServerCase):
+    def refused(self, line: bytes) -> Failed:
+        connection, transport = self.connect()
+        connection.dataReceived(line)
+        found = self.error(transport)
+        self.lose(connection)
+        self.assertEqual([], self.template.processes)
+        return found
+
+    def test_bad_requests(self) -> None:
+        """What isn't a request gets the error that says why."""
+        self.assertEqual("parse_error", self.refused(b"nonsense\n").type)
+        self.assertEqual("invalid_protocol", self.refused(b"{}\n").type)
+        self.assertEqual("invalid_request", self.refused(b'{"harp":1}\n').type)
+        self.assertEqual("no_such_procedure", self.refused(encode_request(asked("nix"))).type)
+        wrong = self.refused(encode_request(asked("ticks", b"[1]")))
+        self.assertEqual("invalid_argument_list", wrong.type)
+
+    def test_line_too_long(self) -> None:
+        """A line that gets too long is refused before it has an end."""
+        found = self.refused(b"x" * (MAX_REQUEST_SIZE + 1))
+        self.assertEqual("invalid_request", found.type)
+        self.assertIn("longer than 1048576 bytes", found.message)
+
+    def test_wrong_password(self) -> None:
+        """A wrong password gets an error that doesn't tell more."""
+        found = self.refused(encode_request(asked("nix", b"[]", "wrong")))
+        self.assertEqual(Failed("auth_error", "unknown user or wrong password"), found)
+
+
+class UnknownTests(ServerCase):
+    def test_silent_connection(self) -> None:
+        """A connection that doesn't say who it is gets closed."""
+        connection, transport = self.connect()
+        connection.dataReceived(b'{"harp"')
+        self.clock.advance(9.9)
+        self.assertFalse(transport.aborted)
+        self.clock.advance(0.1)
+        self.assertTrue(transport.aborted)
+        self.lose(connection)
+
+    def test_known_connection_may_take_long(self) -> None:
+        """Once the user is known, a call takes what it takes."""
+        connection, transport = self.connect()
+        connection.dataReceived(encode_request(asked("ticks")))
+        self.clock.advance(1000)
+        self.assertFalse(transport.aborted)
+        self.process().events.exited("dead")
+        self.lose(connection)
+
+    def test_gone_while_checked(self) -> None:
+        """A caller that goes while its password is checked starts nothing."""
+        self.checker.slow = True
+        connection, _ = self.connect()
+        connection.dataReceived(encode_request(asked("ticks")))
+        self.lose(connection)
+        self.assertEqual([], self.template.processes)
+
+    def test_too_many(self) -> None:
+        """Unknown connections are bounded; known ones don't count."""
+        self.patch(server, "MAX_UNKNOWN", 2)
+        connections = [self.connect() for _ in range(3)]
+        self.assertEqual([False, False, True], [transport.aborted for _, transport in connections])
+        connections[0][0].dataReceived(encode_request(asked("ticks")))
+        connections.append(self.connect())
+        self.assertFalse(connections[-1][1].aborted)
+        for connection, _ in connections:
+            self.lose(connection)
+        self.process().events.exited("by a signal")
+
+    def test_all_closed(self) -> None:
+        """The door knows when nobody is left, and can close all."""
+        self.successResultOf(self.door.empty())
+        connection, transport = self.connect()
+        waiting, given_up = self.door.empty(), self.door.empty()
+        given_up.cancel()
+        self.failureResultOf(given_up)
+        self.door.close_all()
+        self.assertTrue(transport.aborted)
+        self.assertNoResult(waiting)
+        self.lose(connection)
+        self.successResultOf(waiting)
