@@ -1,4 +1,4 @@
-"""Becoming the command: run as a script of its own, never imported by the daemon.
+"""Becoming the command: run as a script of its own, imported only for its path.
 
 A Python parent spoils its children: some signals stay ignored, ``LC_CTYPE`` can appear in
 their environment, and Twisted gives them no process group by which all of what they start
