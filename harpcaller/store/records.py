@@ -261,14 +261,3 @@ def parse_time(beginning: bytes) -> float:
         return as_time(Raw(found[1]), "time")
     except BadField as error:
         raise BadLine(str(error)) from None
-
-
-def parse_start(line: bytes) -> Started:
-    """Read the line that tells of the start.
-
-    Raises:
-        BadLine: It isn't one.
-    """
-    if place(line) != START:
-        raise BadLine("a line that should be the start isn't")
-    return Started(parse_time(line))

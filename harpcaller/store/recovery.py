@@ -269,10 +269,10 @@ def _headers(disk: Disk, directory: str, numbers: list[int], log: EventLog) -> l
 
 
 def _entries(disk: Disk, directory: str, number: int, good: dict[int, int]) -> Iterator[Entry]:
-    """The entries of a segment, its header excepted."""
-    found = entries(disk, segment_path(directory, number), good.get(number))
-    next(found, None)
-    return found
+    """The entries of a segment that are about jobs."""
+    for entry in entries(disk, segment_path(directory, number), good.get(number)):
+        if is_job_id(entry.job_id):
+            yield entry
 
 
 def _note(entry: Entry, found: Replayed, living: dict[JobId, None]) -> None:
@@ -306,8 +306,6 @@ class _Lines:
         self._size = 0
 
     def add(self, entry: Entry) -> None:
-        if not is_job_id(entry.job_id):
-            return
         if pruned_serial(entry.line) is not None:
             self._pruned.add(entry.job_id)
             self._runs.pop(entry.job_id, None)

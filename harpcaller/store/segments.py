@@ -107,17 +107,20 @@ def parse_header(first: Entry) -> Header | None:
         return None
 
 
-def entries(disk: Disk, path: str, good: int | None = None) -> Iterator[Entry]:
+def entries(
+    disk: Disk, path: str, good: int | None = None, *, longest: int = MAX_ENTRY
+) -> Iterator[Entry]:
     """Read a segment's entries up to the first that can't be believed.
 
     Args:
         disk: Where it lies.
         path: Its path.
         good: How many of its bytes may be believed; None for all.
+        longest: The longest entry that is believed.
     """
     handle = disk.open(path)
     try:
-        buffer = LineBuffer(MAX_ENTRY)
+        buffer = LineBuffer(longest)
         position = end = 0
         while data := disk.read(handle, position, _CHUNK):
             position += len(data)

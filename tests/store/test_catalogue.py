@@ -1,0 +1,247 @@
+"""Lists of jobs, and the index that can be thrown away."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from twisted.internet.defer import Deferred
+
+from harpcaller.errors import StorageError
+from harpcaller.interfaces import Pruned, Started
+from harpcaller.store.layout import INDEX
+from tests.store.filecase import FileCase, read_file, write_file
+from tests.store.jobs import call, ended, job
+
+
+class _Refusing(sqlite3.Connection):
+    """A database that refuses to be changed, in a way that may pass or one that doesn't."""
+
+    error: sqlite3.Error | None = None
+
+    def execute(self, sql: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]  # simpler than typeshed's
+        if self.error is not None and not sql.startswith(("PRAGMA", "ROLLBACK")):
+            raise self.error
+        return super().execute(sql, *values)  # type: ignore[arg-type]  # as it was given
+
+
+class IndexCase(FileCase):
+    """A test with jobs of every kind in a store."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.connections: list[_Refusing] = []
+        self.disk.database = self.connect  # type: ignore[method-assign]  # a fake of a fake
+        self.open()
+        self.let_turn()
+        self.run_job(1, records=2)
+        self.submit(2)
+        self.submit(3, of=call(arguments=b'["%s"]' % (b"x" * 3000)))
+        self.finish(self.store.add(job(3), Started(5.0)))
+
+    def connect(self, path: str) -> sqlite3.Connection:
+        """Open a database that can be made to refuse."""
+        connection = sqlite3.connect(path, isolation_level=None, factory=_Refusing)
+        assert isinstance(connection, _Refusing)
+        self.connections.append(connection)
+        return connection
+
+    def refuse(self, error: sqlite3.Error | None) -> None:
+        """Let the index's database refuse from now on, or no more."""
+        for connection in self.connections:
+            connection.error = error
+
+    def states(self) -> list[tuple[int, str]]:
+        """Give the jobs and their states as a list shows them."""
+        known = {job(number): number for number in range(500)}
+        return [(known[one.job_id], one.status.state) for one in self.listing()]
+
+
+ALL = [(1, "ended"), (2, "queued"), (3, "running")]
+
+
+class RebuildTests(IndexCase):
+    """The index is lost; it is made anew from the files while the store serves."""
+
+    def lose(self) -> None:
+        """Throw the index away between two lives."""
+        self.close()
+        self.drop_index()
+
+    def test_thrown_away(self) -> None:
+        """A missing index costs nothing but the time to make it anew."""
+        before = self.listing()
+        self.lose()
+        self.assertEqual([job(2), job(3)], [one.job_id for one in self.open()])
+        self.let_turn()
+        self.assertEqual(before, self.listing())
+
+    def test_lost_in_a_crash(self) -> None:
+        """Also when there is a journal to replay."""
+        self.kill()
+        self.drop_index()
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+    def test_not_a_database(self) -> None:
+        """A file that is no database is thrown away."""
+        self.close()
+        write_file(f"{self.directory}/{INDEX}", b"this is no database" * 100)
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+    def test_older_format(self) -> None:
+        """An index of another format is thrown away."""
+        self.close()
+        connection = sqlite3.connect(f"{self.directory}/{INDEX}")
+        connection.execute("PRAGMA user_version=0")
+        connection.close()
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+    def test_serving_meanwhile(self) -> None:
+        """While it is made anew jobs are stored, started and ended, and nothing is missed."""
+        for number in range(10, 200):
+            self.run_job(number)
+        self.lose()
+        self.open()
+        self.submit(300)
+        self.finish(self.store.add(job(300), Started(1.0)))
+        self.finish(self.store.add(job(2), Started(2.0)))
+        self.finish(self.store.add(job(2), ended(3.0)))
+        self.let_turn()
+        states = dict(self.states())
+        self.assertEqual(194, len(states))
+        self.assertEqual("ended", states[2])
+        self.assertEqual("running", states[300])
+        found = {one.job_id: one.status for one in self.listing()}
+        self.assertEqual(2.0, found[job(2)].started_at)
+
+    def test_list_grows_meanwhile(self) -> None:
+        """A list during that time has what was reached so far, and the store's order."""
+        for number in range(10, 200):
+            self.run_job(number)
+        self.lose()
+        self.open()
+        seen: list[int] = []
+        self.clock.callLater(0, lambda: seen.append(len(self.listing())))
+        self.let_turn()
+        self.assertTrue(0 < seen[0] < 193)
+        self.assertEqual(193, len(self.listing()))
+
+    def test_closed_meanwhile(self) -> None:
+        """Closing ends it early; the next start begins anew."""
+        for number in range(10, 100):
+            self.run_job(number)
+        self.lose()
+        self.open()
+        closing: list[Deferred[None]] = []
+        self.clock.callLater(0, lambda: closing.append(self.store.close()))
+        self.let_turn()
+        self.successResultOf(closing[0])
+        self.open()
+        self.let_turn()
+        self.assertEqual(93, len(self.listing()))
+
+    def test_damaged_file_meanwhile(self) -> None:
+        """A job whose file is damaged isn't listed, the others are."""
+        self.lose()
+        write_file(self.file_of(job(1)), b"\0" * 50 + b"\n")
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL[1:], self.states())
+
+    def test_unreadable_directory_meanwhile(self) -> None:
+        """If the files can't be walked through, the store serves all the same."""
+        self.lose()
+        self.open()
+        self.disk.failing["names"] = 13
+        self.let_turn()
+        self.assertEqual(DONE_STATUS, self.finish(self.store.status(job(1))).state)
+        self.disk.recover()
+
+
+DONE_STATUS = "ended"
+
+
+class TroubleTests(IndexCase):
+    """The index can't be read or written while the store runs."""
+
+    def test_passing_trouble(self) -> None:
+        """While it can't be used lists fail, jobs don't; afterwards nothing is missing."""
+        self.refuse(sqlite3.OperationalError("database or disk is full"))
+        for number in range(10, 220):
+            self.run_job(number)
+        error = self.failureResultOf(self.store.jobs(0, 10), StorageError).value
+        self.assertIn("disk is full", error.message)
+        self.failureResultOf(self.store.prune(1.0), StorageError)
+        self.refuse(None)
+        self.assertEqual(213, len(self.listing()))
+
+    def test_lasting_trouble(self) -> None:
+        """Damage that is noticed while it runs has the index made anew at once."""
+        self.refuse(sqlite3.DatabaseError("database disk image is malformed"))
+        error = self.failureResultOf(self.store.jobs(0, 10), StorageError).value
+        self.assertIn("made anew", error.message)
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+        self.restart()
+        self.assertEqual(ALL, self.states())
+
+    def test_damage_noticed_by_a_question(self) -> None:
+        """Likewise when there is nothing to write."""
+        self.listing()
+        self.refuse(sqlite3.DatabaseError("malformed"))
+        self.failureResultOf(self.store.jobs(0, 10), StorageError)
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+    def test_question_that_fails_in_passing(self) -> None:
+        """A question that can't be answered now is told so, and the index stays."""
+        self.listing()
+        self.refuse(sqlite3.OperationalError("disk I/O error"))
+        self.failureResultOf(self.store.jobs(0, 10), StorageError)
+        self.refuse(None)
+        self.assertEqual(ALL, self.states())
+
+    def test_cannot_be_made_anew(self) -> None:
+        """If it can't be made anew either, lists go on failing and jobs go on."""
+        self.refuse(sqlite3.DatabaseError("malformed"))
+        self.disk.failing["remove"] = 13
+        error = self.failureResultOf(self.store.jobs(0, 10), StorageError).value
+        self.assertIn("Permission denied", error.message)
+        self.failureResultOf(self.store.jobs(0, 10), StorageError)
+        self.disk.recover()
+        self.run_job(20)
+        self.failureResultOf(self.store.jobs(0, 10), StorageError)
+        self.let_turn()
+        self.assertEqual([*ALL, (20, "ended")], self.states())
+
+    def test_checkpoint_needs_the_index(self) -> None:
+        """The journal isn't dropped while the index hasn't what it tells."""
+        self.refuse(sqlite3.OperationalError("database or disk is full"))
+        self.submit(4)
+        self.close()
+        self.refuse(None)
+        self.assertGreater(
+            sum(len(read_file(f"{self.directory}/journal/{name}")) for name in self.journal()), 1000
+        )
+        self.open()
+        self.assertEqual([*ALL, (4, "queued")], self.states())
+
+    def test_damaged_job_in_the_list(self) -> None:
+        """A job that only its file could show, and that is damaged, is left out."""
+        self.finish(self.store.add(job(3), ended()))
+        os.unlink(self.file_of(job(3)))
+        self.assertEqual(ALL[:2], self.states())
+        self.assertEqual([], self.finish(self.store.jobs(2, 1))[0])
+
+    def test_prune_during_trouble(self) -> None:
+        """Pruning works again when the index does."""
+        self.refuse(sqlite3.OperationalError("locked"))
+        self.failureResultOf(self.store.prune(5000.0), StorageError)
+        self.refuse(None)
+        self.assertEqual(Pruned(1, 0), self.finish(self.store.prune(5000.0)))

@@ -1,0 +1,386 @@
+"""The store on disk while it lives: what is told when, and what trouble does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from twisted.internet.defer import Deferred
+
+from harpcaller.errors import InvalidJobId, StorageError
+from harpcaller.interfaces import LeftOver, Page, Started, Submitted
+from harpcaller.store.disk import RealDisk
+from harpcaller.store.layout import INDEX, LOCK
+from harpcaller.store.sizes import Sizes
+from harpcaller.wire.client import JobId
+from tests.store.fakes import SteppedLane, file_store
+from tests.store.filecase import FileCase, read_file, write_file
+from tests.store.jobs import call, ended, job, record
+
+
+class SteppedCase(FileCase):
+    """A test that says when the disk has done its work."""
+
+    stepped = True
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.open()
+        lane = self.lanes["harpcaller journal"]
+        assert isinstance(lane, SteppedLane)
+        self.lane = lane
+
+    def add(self, number: int, *facts: object) -> list[Deferred[None]]:
+        """Store facts without waiting."""
+        return [self.store.add(job(number), fact) for fact in facts]  # type: ignore[arg-type]  # facts
+
+    def do(self, number: int, *facts: object) -> None:
+        """Store facts and let the disk do its work."""
+        added = self.add(number, *facts)
+        self.lane.drain()
+        for one in added:
+            self.successResultOf(one)
+
+
+class StoreThenTellTests(SteppedCase):
+    """Nobody sees what a crash would lose."""
+
+    def test_nothing_before_it_is_durable(self) -> None:
+        """A job can't be seen, nor is its submission told, before its batch is written."""
+        (added,) = self.add(1, Submitted(call(), 1.0))
+        self.failureResultOf(self.store.status(job(1)), InvalidJobId)
+        self.assertEqual([], self.listing())
+        self.assertNoResult(added)
+        self.lane.step()
+        self.successResultOf(added)
+        self.assertEqual("queued", self.successResultOf(self.store.status(job(1))).state)
+        self.assertEqual(1, len(self.listing()))
+
+    def test_later_facts_likewise(self) -> None:
+        """Start, records and end are seen when their batches are written, not before."""
+        self.do(1, Submitted(call(), 1.0))
+        self.add(1, Started(2.0))
+        self.add(1, record(0), record(1), ended())
+        self.assertEqual("queued", self.successResultOf(self.store.status(job(1))).state)
+        self.lane.step()
+        self.assertEqual("running", self.successResultOf(self.store.status(job(1))).state)
+        self.assertEqual(Page((), None), self.successResultOf(self.store.read(job(1), 0)))
+        self.assertIsNone(self.successResultOf(self.store.ending(job(1))))
+        self.lane.step()
+        page = self.successResultOf(self.store.read(job(1), 0))
+        self.assertEqual(2, len(page.records))
+        self.assertIsNotNone(page.ending)
+
+    def test_seen_when_told(self) -> None:
+        """Who is told of a fact can read it in that very moment."""
+        (added,) = self.add(1, Submitted(call(), 1.0))
+        seen = added.addCallback(lambda _: self.store.status(job(1)))
+        self.lane.step()
+        self.assertEqual("web01", self.successResultOf(seen).host)
+
+    def test_many_share_one_write(self) -> None:
+        """What fifty submitters ask for at once is two writes, not fifty."""
+        for number in range(50):
+            self.add(number, Submitted(call(), 1.0))
+        self.disk.calls.clear()
+        self.lane.drain()
+        self.assertEqual(2, self.disk.calls.count("append"))
+
+    def test_files_are_lazy(self) -> None:
+        """A job that waits has no file; one that ended has."""
+        self.do(1, Submitted(call(), 1.0))
+        self.assertFalse(os.path.exists(self.file_of(job(1))))
+        self.disk.calls.clear()
+        self.do(1, ended())
+        self.assertTrue(os.path.exists(self.file_of(job(1))))
+        self.assertEqual(0, self.disk.calls.count("sync"))
+
+
+class FailureTests(SteppedCase):
+    """What a disk that fails does to those who store."""
+
+    def test_failed_submission_leaves_nothing(self) -> None:
+        """A job whose submission failed isn't there, and never will be."""
+        self.do(1, Submitted(call(), 1.0))
+        self.disk.fill_up()
+        self.disk.partly = 10_000
+        (failed,) = self.add(2, Submitted(call(), 1.0))
+        self.lane.drain()
+        self.assertIn("No space left", self.failureResultOf(failed, StorageError).value.message)
+        self.failureResultOf(self.store.status(job(2)), InvalidJobId)
+        self.assertEqual([job(1)], [one.job_id for one in self.listing()])
+        self.disk.recover()
+        self.assertEqual([job(1)], [one.job_id for one in self.restart_now()])
+
+    def test_failed_submission_behind_good_length(self) -> None:
+        """Nor if what was written couldn't be cut off, once something could be written again."""
+        self.disk.failing.update(append=errno.EIO, cut=errno.EIO)
+        self.disk.partly = 10_000
+        (failed,) = self.add(2, Submitted(call(), 1.0))
+        self.lane.drain()
+        self.failureResultOf(failed, StorageError)
+        self.disk.recover()
+        self.do(3, Submitted(call(), 1.0))
+        self.assertEqual([job(3)], [one.job_id for one in self.restart_now()])
+
+    def test_same_fact_again(self) -> None:
+        """An end that couldn't be written is told again until it can."""
+        self.do(1, Submitted(call(), 1.0), Started(2.0), record(0))
+        self.disk.fill_up()
+        for _ in range(3):
+            (failed,) = self.add(1, ended())
+            self.lane.drain()
+            self.failureResultOf(failed, StorageError)
+            self.assertIsNone(self.successResultOf(self.store.ending(job(1))))
+        self.disk.recover()
+        self.do(1, ended())
+        self.assertEqual([], self.restart_now())
+        self.assertIsNotNone(self.finish(self.store.ending(job(1))))
+        self.assertEqual(1, self.finish(self.store.count(job(1))))
+
+    def test_everything_under_way_fails(self) -> None:
+        """Facts that build on one that failed fail with it, and the job goes on from before."""
+        self.do(1, Submitted(call(), 1.0))
+        self.disk.fill_up()
+        first = self.add(1, Started(2.0))
+        later = self.add(1, record(0), record(1))
+        other = self.add(2, Submitted(call(), 1.0), Started(1.0))
+        self.lane.drain()
+        for failed in (*first, *later, *other):
+            self.failureResultOf(failed, StorageError)
+        self.disk.recover()
+        self.do(1, Started(3.0))
+        self.assertEqual(3.0, self.successResultOf(self.store.status(job(1))).started_at)
+        self.do(2, Submitted(call(), 1.0))
+
+    def test_record_after_lost_record(self) -> None:
+        """After a record was lost the job takes no more records, but its end."""
+        self.do(1, Submitted(call(), 1.0))
+        self.disk.fill_up()
+        (failed,) = self.add(1, record(0))
+        self.lane.drain()
+        self.failureResultOf(failed, StorageError)
+        self.disk.recover()
+        for number in (0, 1):
+            (refused,) = self.add(1, record(number))
+            self.failureResultOf(refused, StorageError)
+        self.do(1, ended())
+
+    def test_retry_from_the_failure(self) -> None:
+        """Who is told of a failure may try again at once."""
+        self.disk.fill_up()
+        (added,) = self.add(1, Submitted(call(), 1.0))
+
+        def again(_: object) -> Deferred[None]:
+            self.disk.recover()
+            return self.store.add(job(1), Submitted(call(), 1.0))
+
+        retried = added.addErrback(again)
+        self.lane.drain()
+        self.successResultOf(retried)
+
+    def test_file_cannot_be_written(self) -> None:
+        """A job's file that can't be written waits in memory, and its job is read all the same."""
+        self.disk.failing["write_at"] = errno.ENOSPC
+        self.disk.partly = 7
+        self.do(1, Submitted(call(), 1.0), ended())
+        self.do(2, Submitted(call(), 1.0), ended())
+        self.assertEqual("ended", self.successResultOf(self.store.status(job(1))).state)
+        self.disk.recover()
+        self.assertEqual([], self.restart_now())
+        self.assertEqual("ended", self.finish(self.store.status(job(1))).state)
+
+    def test_unreadable_directory(self) -> None:
+        """Trouble with a stat is told as trouble with the store."""
+        self.disk.failing["size"] = errno.EACCES
+        (failed,) = self.add(1, Submitted(call(), 1.0))
+        self.failureResultOf(failed, StorageError)
+
+    def restart_now(self) -> list[LeftOver]:
+        """Die and open again, with lanes that work at once."""
+        self.stepped = False
+        return list(self.restart())
+
+
+class EndDurabilityTests(SteppedCase):
+    """With ``durability = "end"`` nobody waits for records."""
+
+    durability = "end"
+
+    def test_records_fire_at_once(self) -> None:
+        """Records don't wait, everything else does."""
+        (submitted,) = self.add(1, Submitted(call(), 1.0))
+        self.assertNoResult(submitted)
+        self.lane.drain()
+        (started,) = self.add(1, Started(1.0))
+        (said,) = self.add(1, record(0))
+        self.assertNoResult(started)
+        self.successResultOf(said)
+        (end,) = self.add(1, ended())
+        self.assertNoResult(end)
+        self.lane.drain()
+        self.assertEqual(1, self.successResultOf(self.store.count(job(1))))
+
+    def test_lost_record_is_told_with_the_next(self) -> None:
+        """A record that got lost unseen makes the next one fail."""
+        self.do(1, Submitted(call(), 1.0))
+        self.disk.fill_up()
+        self.add(1, record(0))
+        self.lane.drain()
+        self.disk.recover()
+        (failed,) = self.add(1, record(1))
+        self.failureResultOf(failed, StorageError)
+        self.do(1, ended())
+        self.assertEqual(0, self.successResultOf(self.store.count(job(1))))
+
+    def test_only_needed_syncs(self) -> None:
+        """A batch of records alone isn't synced."""
+        self.do(1, Submitted(call(), 1.0))
+        self.disk.calls.clear()
+        self.add(1, record(0))
+        self.lane.drain()
+        self.assertEqual(0, self.disk.calls.count("sync"))
+
+
+class NoDurabilityTests(SteppedCase):
+    """With ``durability = "none"`` nothing is synced."""
+
+    durability = "none"
+
+    def test_no_sync(self) -> None:
+        """Facts wait for the write only."""
+        self.disk.calls.clear()
+        self.do(1, Submitted(call(), 1.0), Started(1.0), ended())
+        self.assertEqual(0, self.disk.calls.count("sync"))
+        self.assertEqual("ended", self.successResultOf(self.store.status(job(1))).state)
+
+
+class FilingTests(FileCase):
+    """When lines leave memory."""
+
+    sizes = Sizes(job_tail=1000, all_tails=3000)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.open()
+
+    def test_grown_tail(self) -> None:
+        """A job that said much is filed while it runs, and read as one."""
+        job_id = self.submit(1)
+        for number in range(50):
+            self.finish(self.store.add(job_id, record(number, "x" * 50)))
+        self.assertGreater(len(read_file(self.file_of(job_id))), 2500)
+        self.assertEqual(list(range(50)), [one.number for one in self.all_records(job_id)])
+
+    def test_all_tails_together(self) -> None:
+        """When many small tails pass the bound, the oldest are filed."""
+        jobs = [self.submit(number) for number in range(30)]
+        there = [os.path.exists(self.file_of(job_id)) for job_id in jobs]
+        self.assertIn(True, there)
+        self.assertEqual(sorted(there, reverse=True), there)
+        self.assertFalse(there[-1])
+
+    def test_bound_with_broken_disk(self) -> None:
+        """If nothing can be filed the store goes on in memory."""
+        self.disk.failing["write_at"] = errno.EIO
+        for number in range(30):
+            self.submit(number)
+        self.assertEqual(30, len(self.listing()))
+
+    def test_private(self) -> None:
+        """Files and directories are for the daemon's user alone."""
+        job_id = self.run_job(1)
+        for path in (self.file_of(job_id), f"{self.directory}/{LOCK}"):
+            self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
+        folder = os.path.dirname(self.file_of(job_id))
+        self.assertEqual(0o700, stat.S_IMODE(os.stat(folder).st_mode))
+
+    def test_reads_like_the_manual(self) -> None:
+        """A job's file is the lines that doc/store.md shows."""
+        job_id = self.run_job(1, records=1)
+        head, start, packet, end = read_file(self.file_of(job_id)).splitlines()
+        self.assertIn(b'"harpcaller_job":1', head)
+        self.assertEqual(b'{"start":11.0}', start)
+        self.assertEqual(b'{"packet":0,"time":100.0,"data":"line"}', packet)
+        self.assertEqual(b'{"end":1000.0,"result":"done"}', end)
+
+
+class OpeningTests(FileCase):
+    """Who may have the store, and who is told why not."""
+
+    def test_second_store_refuses(self) -> None:
+        """Two daemons on one store: the second is told who has it, and harms nothing."""
+        self.open()
+        self.submit(1)
+        second = file_store(self.directory, self.clock)
+        error = self.failureResultOf(second.open(), StorageError).value
+        self.assertIn(self.directory, error.message)
+        self.assertIn(f"process {os.getpid()}", error.message)
+        self.submit(2)
+        self.close()
+        self.assertEqual(2, len(self.successResultOf(second.open())))
+        self.finish(second.close())
+
+    def test_opened_twice(self) -> None:
+        """A store that is open isn't opened again."""
+        self.open()
+        self.failureResultOf(self.store.open(), StorageError)
+
+    def test_unusable_directory(self) -> None:
+        """A directory that can't be used is named, with the reason; later it may work."""
+        write_file(self.directory, b"a file")
+        error = self.failureResultOf(self.store.open(), StorageError).value
+        self.assertIn(self.directory, error.message)
+        os.unlink(self.directory)
+        self.open()
+
+    def test_no_room_to_open(self) -> None:
+        """A full disk keeps the store closed, and loses nothing."""
+        self.open()
+        self.submit(1)
+        self.kill()
+        self.disk.fill_up()
+        self.failureResultOf(self.store.open(), StorageError)
+        self.disk.recover()
+        self.assertEqual([job(1)], [one.job_id for one in self.open()])
+
+    def test_index_that_cannot_be_made(self) -> None:
+        """An index that can't even be made anew is an opening error that says so."""
+        os.makedirs(f"{self.directory}/{INDEX}/x")
+        self.failureResultOf(self.store.open(), StorageError)
+
+    def test_list_of_a_page(self) -> None:
+        """However many are asked for, a list is bounded."""
+        self.sizes = Sizes(list_jobs=2)
+        self.store = self.make()
+        self.open()
+        for number in range(3):
+            self.submit(number)
+        found, _ = self.finish(self.store.jobs(0, 1000))
+        self.assertEqual(2, len(found))
+
+
+class RealDiskTests(FileCase):
+    """What unit tests don't do to the machine otherwise."""
+
+    def test_sync_of_everything(self) -> None:
+        """The store's directory can be synced as a whole, and what can't is told."""
+        disk = RealDisk()
+        os.makedirs(self.directory)
+        handle = disk.open_tree(self.directory)
+        disk.sync_tree(handle)
+        disk.close(handle)
+        self.assertRaises(OSError, disk.sync_tree, handle)
+
+    def test_short_reads_and_ends(self) -> None:
+        """Reading past the end gives what there is."""
+        disk = RealDisk()
+        path = f"{self.directory}/x"
+        write_file(path, b"abc")
+        handle = disk.open(path)
+        self.assertEqual(b"bc", disk.read(handle, 1, 100))
+        self.assertEqual(b"", disk.read(handle, 3, 100))
+        disk.close(handle)
+        self.assertIsNone(disk.size(f"{self.directory}/y"))
+        self.assertEqual(JobId("x"), disk.names(self.directory)[0])
