@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from harpcaller.control.commands import TABLE, Listing, Seams, Single, answerable
+from harpcaller.control.commands import TABLE, Listing, Seams, Single, answerable, carry_out
 from harpcaller.control.flow import Outlet
 from harpcaller.errors import BY_WIRE_TYPE, InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
@@ -223,10 +223,12 @@ class AmpFace(amp.AMP):
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """Take a command; nothing was asked of the client that it could answer."""
-        if amp.COMMAND in box:
-            super().ampBoxReceived(box)
+        if amp.COMMAND not in box or amp.ASK not in box:
+            self._breach("a box that is no command, or wants no answer")
+        elif len(box[amp.COMMAND]) > amp.MAX_KEY_LENGTH:
+            self._breach("a command's name too long to be quoted")
         else:
-            self._breach("a box that is no command")
+            super().ampBoxReceived(box)
 
     def locateResponder(self, name: bytes) -> Callable[[amp.AmpBox], Deferred[amp.AmpBox]] | None:
         """Find a command by its name; AMP says for itself that it isn't known."""
@@ -277,7 +279,7 @@ class AmpFace(amp.AMP):
             self._for_the_asker = entry.for_the_asker
             if isinstance(entry, Listing):
                 return await self._page(OpenList(entry.run(self._seams, command)), name)
-            answer = await answerable(entry.run(self._seams, command), name)
+            answer = await carry_out(self._seams, entry, command)
             values = {field.name: getattr(answer, field.name) for field in fields(answer)}
             return self._box(AMP_COMMANDS[type(command)], values)
         except WireError as error:

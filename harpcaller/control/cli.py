@@ -163,12 +163,12 @@ def _start(invocation: Invocation, screen: Screen, execute: Execute) -> int:
 
 def _ask(connection: Connection, command: Command) -> dict[str, Raw]:
     """Send a command that isn't answered by a list, and give what the answer says."""
-    for line in connection.ask(command):
-        if isinstance(line, Closing):
-            return line.found
-        if isinstance(line, Refusal):
-            raise Refused(line)
-    raise ProtocolError("it has no end")
+    line = next(connection.ask(command))
+    if isinstance(line, Refusal):
+        raise Refused(line)
+    if not isinstance(line, Closing):
+        raise ProtocolError("a list, where none was asked for")
+    return line.found
 
 
 def _member(answer: dict[str, Raw], name: str) -> Raw:

@@ -257,6 +257,13 @@ TABLE: Mapping[type[Command], Single | Listing] = {
 }
 
 
+def carry_out(seams: Seams, entry: Single, command: Command) -> Deferred[Answer]:
+    """Do what a command says; see :func:`answerable` for how it can end."""
+    if not entry.for_the_asker:
+        _log.info("control.command", command=command.command)
+    return answerable(entry.run(seams, command), command.command)
+
+
 def answerable(work: Coroutine[Deferred[Any], Any, T], what: str) -> Deferred[T]:
     """Start some of a command's work, so that it ends in a result or in an error to answer with.
 

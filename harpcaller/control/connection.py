@@ -93,14 +93,16 @@ class Connection:
     Args:
         path: The control socket.
         deadline: When to give up whatever is under way.
+        max_line: The longest line of an answer, in bytes.
 
     Raises:
         Unreachable: It can't be connected to.
+        TimeIsUp: It took longer than allowed.
     """
 
-    def __init__(self, path: str, deadline: Deadline) -> None:
+    def __init__(self, path: str, deadline: Deadline, max_line: int = MAX_LINE) -> None:
         self._deadline = deadline
-        self._lines = LineBuffer(MAX_LINE)
+        self._lines = LineBuffer(max_line)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._within(lambda: self._socket.connect(path))
@@ -170,18 +172,29 @@ class Connection:
             raise TimeIsUp from None
 
 
-def wait_for_process(pid: int, deadline: Deadline) -> None:
+def wait_for_process(
+    pid: int,
+    deadline: Deadline,
+    pidfd_open: Callable[[int], int] = os.pidfd_open,
+    kill: Callable[[int, int], None] = os.kill,
+) -> None:
     """Wait until a process is gone, whoever's child it was.
+
+    Args:
+        pid: Its process id.
+        deadline: When to give up.
+        pidfd_open: How to get hold of it.
+        kill: How to look for it where that can't be.
 
     Raises:
         TimeIsUp: It took longer than allowed.
     """
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = pidfd_open(pid)
     except ProcessLookupError:
         return
     except OSError:  # an old kernel, or a sandbox that doesn't know it
-        _look_for_process(pid, deadline)
+        _look_for_process(pid, deadline, kill)
         return
     try:
         waiting = select.poll()
@@ -194,10 +207,10 @@ def wait_for_process(pid: int, deadline: Deadline) -> None:
         os.close(descriptor)
 
 
-def _look_for_process(pid: int, deadline: Deadline) -> None:
+def _look_for_process(pid: int, deadline: Deadline, kill: Callable[[int, int], None]) -> None:
     while True:
         try:
-            os.kill(pid, 0)
+            kill(pid, 0)
         except ProcessLookupError:
             return
         except PermissionError:

@@ -8,7 +8,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 
-from harpcaller.control.commands import TABLE, Listing, Seams, answerable
+from harpcaller.control.commands import TABLE, Listing, Seams, answerable, carry_out
 from harpcaller.control.flow import Outlet
 from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
@@ -100,8 +100,7 @@ class JsonFace:
                 await answerable(self._write_items(items), command.command)
                 closing = encode_answer(Done())
             else:
-                work = entry.run(self._seams, command)
-                closing = encode_answer(await answerable(work, command.command))
+                closing = encode_answer(await carry_out(self._seams, entry, command))
         except WireError as error:
             closing = encode_refusal(error)
         self._outlet.write(closing)

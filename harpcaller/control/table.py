@@ -63,7 +63,7 @@ def _moment(seconds: int | None) -> str:
         return "-"
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
-    except (OverflowError, ValueError):
+    except (OSError, OverflowError, ValueError):
         return str(seconds)
 
 

@@ -236,11 +236,19 @@ class BadInputTests(AmpCase):
             self.assertTrue(answer[b"_error_description"].startswith(message), answer)
         self.assertFalse(client.transport.disconnecting)
 
-    def test_answers_to_nothing_end_the_connection(self) -> None:
-        """Nothing was asked of the client."""
-        client = Client(self.world)
-        client.say(box(_answer=b"1"))
-        self.assertTrue(client.transport.disconnecting)
+    def test_boxes_that_ask_nothing_end_the_connection(self) -> None:
+        """No answer was asked of the client, and what we do for it we also answer."""
+        for odd in (
+            box(_answer=b"1"),
+            box(_error=b"1", _error_code=b"x", _error_description=b"y"),
+            box(_command=b"stop"),
+            box(_ask=b"1"),
+            box(_ask=b"1", _command=b"x" * 60000),
+        ):
+            client = Client(self.world)
+            client.say(odd)
+            self.assertTrue(client.transport.disconnecting)
+        self.assertEqual(0, self.world.daemon.stops)
 
     def test_box_without_end_is_not_kept(self) -> None:
         """Memory is bounded whatever is sent."""

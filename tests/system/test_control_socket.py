@@ -8,6 +8,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -310,3 +312,64 @@ class ToolTests(SocketCase):
         code, out, err = await listing
         self.assertEqual((0, ""), (code, err))
         self.assertEqual(jobs, [decode(line.encode())["job"] for line in out.splitlines()])
+
+
+class ProcessTests(SocketCase):
+    """The tool as a process of its own."""
+
+    async def run_python(self, code: str, *argv: str) -> tuple[int, str]:
+        done = await deferToThread(
+            subprocess.run,
+            [sys.executable, "-c", code, f"--socket={self.path}", *argv],
+            capture_output=True,
+            timeout=20,
+        )
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    async def test_no_twisted_on_the_way(self) -> None:
+        """Importing the reactor takes longer than everything the tool does."""
+        self.serve()
+        code = (
+            "import sys; from harpcaller.control.cli import main\n"
+            "code = main()\n"
+            "heavy = {'twisted', 'zope', 'attr', 'attrs', 'OpenSSL'} & set(sys.modules)\n"
+            "sys.exit(f'{code} {heavy}')"
+        )
+        for argv in (["status", "--wait"], ["list", "--table"], ["stop", "--timeout=0.01"]):
+            code_, said = await self.run_python(code, *argv)
+            self.assertIn(" set()", said)
+            self.assertEqual(1, code_)
+
+    async def test_head_ends_it_quietly(self) -> None:
+        """``harpcallerd list | head -1`` prints a line and nothing else."""
+        for _ in range(5000):
+            self.world.job()
+        self.serve()
+        done = await deferToThread(
+            subprocess.run,
+            [
+                "bash",
+                "-c",
+                f"{sys.executable} -m harpcaller.control.cli --socket={self.path} list | head -1;"
+                ' echo "${PIPESTATUS[0]}"',
+            ],
+            capture_output=True,
+            timeout=20,
+        )
+        lines = done.stdout.splitlines()
+        self.assertEqual((b"", 2, b"0"), (done.stderr, len(lines), lines[-1]))
+
+    async def test_start_is_twistd(self) -> None:
+        """The process that ``start`` becomes is twistd, with our plugin's name to run."""
+        done = await deferToThread(
+            subprocess.run,
+            [sys.executable, "-m", "harpcaller.control.cli", "start", "--config=/nonesuch"],
+            capture_output=True,
+            timeout=20,
+            cwd=self.directory,
+        )
+        # Without a configuration it can't start, but it is the one that says so.
+        self.assertNotEqual(0, done.returncode)
+        self.assertIn(b"/nonesuch", done.stdout + done.stderr)
+        self.assertNotIn(b"harpcallerd:", done.stderr)
+        self.assertEqual([], os.listdir(self.directory))
