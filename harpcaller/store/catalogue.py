@@ -73,6 +73,7 @@ class Catalogue:
         self._background = background
         self._log = log
         self._is_rebuilding = False
+        self._was_lost = False  # while it was being made anew
 
     def jobs(self, after: int, limit: int) -> tuple[Sequence[StoredJob], int]:
         """See :meth:`IJobStore.jobs`.
@@ -150,6 +151,7 @@ class Catalogue:
             raise StorageError(f"the index of jobs can't be used now: {error}") from None
         except IndexLost as error:
             self._log.error("store.index_lost", error=str(error))
+            self._was_lost = True
             try:
                 self._index.start_over()
             except (OSError, sqlite3.Error) as worse:
@@ -161,25 +163,31 @@ class Catalogue:
     async def _rebuild(self) -> None:
         self._log.info("store.index_rebuilding")
         try:
-            count = 0
-            for job_id in self._everything():
-                if count % _SLICE == 0:
-                    await self._background.turn()
-                    if self._background.is_stopping:
-                        return
-                count += 1
-                try:
-                    self.add(self._shelf.look(job_id, summary))
-                except InvalidJobId:
-                    pass  # pruned meanwhile, or not durable yet
-                except StorageError as error:
-                    self._log.warn("store.damaged", job=job_id, error=error.message)
-            self._ask(self._index.complete)
-            self._log.info("store.index_complete", jobs=count)
+            while not self._index.is_complete and not self._background.is_stopping:
+                self._was_lost = False
+                await self._walk()
         except (OSError, StorageError) as error:
             self._log.error("store.index_not_rebuilt", error=str(error))
         finally:
             self._is_rebuilding = False
+
+    async def _walk(self) -> None:
+        """Put in every job, unless the index is lost once more on the way."""
+        count = 0
+        for job_id in self._everything():
+            if count % _SLICE == 0:
+                await self._background.turn()
+                if self._background.is_stopping or self._was_lost:
+                    return
+            count += 1
+            try:
+                self.add(self._shelf.look(job_id, summary))
+            except InvalidJobId:
+                pass  # pruned meanwhile, or not durable yet
+            except StorageError as error:
+                self._log.warn("store.damaged", job=job_id, error=error.message)
+        self._ask(self._index.complete)
+        self._log.info("store.index_complete", jobs=count)
 
     def _everything(self) -> Iterator[JobId]:
         return chain(self._shelf.in_hand(), all_jobs(self._disk, self._directory))

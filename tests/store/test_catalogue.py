@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -19,10 +20,10 @@ class _Refusing(sqlite3.Connection):
 
     error: sqlite3.Error | None = None
 
-    def execute(self, sql: str, *values: object) -> sqlite3.Cursor:  # type: ignore[override]  # simpler than typeshed's
+    def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
         if self.error is not None and not sql.startswith(("PRAGMA", "ROLLBACK")):
             raise self.error
-        return super().execute(sql, *values)  # type: ignore[arg-type]  # as it was given
+        return super().execute(sql, values)
 
 
 class IndexCase(FileCase):
@@ -153,6 +154,21 @@ class RebuildTests(IndexCase):
         self.open()
         self.let_turn()
         self.assertEqual(ALL[1:], self.states())
+
+    def test_lost_again_meanwhile(self) -> None:
+        """An index that is lost while it is made anew is made anew from the beginning."""
+        for number in range(10, 200):
+            self.run_job(number)
+        self.lose()
+        self.open()
+
+        def damage() -> None:
+            self.refuse(sqlite3.DatabaseError("malformed"))
+            self.failureResultOf(self.store.jobs(0, 10), StorageError)
+
+        self.clock.callLater(0, lambda: self.clock.callLater(0, damage))
+        self.let_turn()
+        self.assertEqual(193, len(self.listing()))
 
     def test_unreadable_directory_meanwhile(self) -> None:
         """If the files can't be walked through, the store serves all the same."""
