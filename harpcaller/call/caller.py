@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import TimeoutError as EndpointTimeout
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -60,7 +62,7 @@ class Caller:
         # Whether it is awaited or not, its failure is seen to.
         cleared: Deferred[WireError | None] = clearance.addErrback(_as_value)
         try:
-            agent = await self._connect_in_time(host, limits)
+            agent = await self._connect_in_time(host, patience)
         except WireError as fault:
             return Failed.because(fault)
         try:
@@ -79,14 +81,15 @@ class Caller:
         except WireError as fault:
             return Failed.because(fault)
 
-    async def _connect_in_time(self, host: Host, limits: Limits) -> AgentProtocol:
-        limit = min(self.connect_timeout_seconds, limits.total_seconds)
+    async def _connect_in_time(self, host: Host, patience: Patience) -> AgentProtocol:
+        limit = min(self.connect_timeout_seconds, patience.limits.total_seconds)
         connecting = Deferred.fromCoroutine(self._connect(host, limit))
         try:
             return await connecting.addTimeout(limit, self._clock)
         except DeferredTimeout:
-            raise CallTimeout(
-                f"connecting to {host.address} port {host.port} took longer than {seconds(limit)}"
+            place = f"{host.address} port {host.port}"
+            raise patience.exhausted(self._clock.seconds()) or CallTimeout(
+                f"connecting to {place} took longer than {seconds(limit)}"
             ) from None
 
     async def _connect(self, host: Host, limit: float) -> AgentProtocol:
@@ -95,11 +98,14 @@ class Caller:
         factory = Factory.forProtocol(lambda: agent)
         factory.noisy = False
         wrapped = TLSMemoryBIOFactory(tls, True, factory, self._clock)
-        wrapped.noisy = False
+        # Without the buffering of small writes: the request is the only one.
+        wrapped.protocol = TLSMemoryBIOProtocol
         try:
             await self._endpoint(host, limit).connect(wrapped)
-        except CancelledError:
-            raise
+        except (CancelledError, ConnectingCancelledError):
+            raise CancelledError from None
+        except EndpointTimeout:
+            raise DeferredTimeout from None
         except Exception:
             fault = fault_of(Failure(), host, handshake=False)
             if fault is None:

@@ -35,15 +35,13 @@ def fault_of(failure: Failure, host: Host, *, handshake: bool) -> WireError | No
     """
     reason = failure.value
     place = f"{host.address} port {host.port}"
-    if isinstance(reason, WireError):
-        return reason
     if isinstance(reason, SSL.Error):
         return TLSError(f"the TLS handshake with {place} failed: {_openssl_words(reason)}")
     if isinstance(reason, error.DNSLookupError):
         return NetworkError(f"the address {host.address} of {host.hostname} is not resolved")
     if isinstance(reason, error.ConnectionRefusedError):
         return NetworkError(f"connection to {place} refused")
-    if isinstance(reason, (error.TimeoutError, error.TCPTimedOutError)):
+    if isinstance(reason, error.TCPTimedOutError):
         return CallTimeout(f"connecting to {place} took too long")
     if isinstance(reason, (error.ConnectionDone, error.ConnectionLost)) and handshake:
         return NetworkError(f"{place} closed the connection during the TLS handshake")
@@ -59,8 +57,10 @@ def fault_of(failure: Failure, host: Host, *, handshake: bool) -> WireError | No
 
 
 def _openssl_words(reason: SSL.Error) -> str:
-    """Give OpenSSL's own words for what failed; a list of (library, function, reason)."""
-    queue = reason.args[0] if reason.args else None
-    if isinstance(queue, list) and queue:
-        return "; ".join(str(entry[-1]) for entry in queue)
-    return str(reason) or "the connection was closed"
+    """Give OpenSSL's own words: a list of (library, function, reason), or the system's."""
+    match reason.args:
+        case ([*queue],) if queue:
+            return "; ".join(str(entry[-1]) for entry in queue)
+        case (int(), str(words)):
+            return words
+    return "the connection was closed"

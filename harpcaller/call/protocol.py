@@ -6,7 +6,7 @@ how long to wait is :class:`~harpcaller.job.patience.Patience`'s.
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -51,6 +51,8 @@ class AgentProtocol(Protocol):
     #: How many bytes of records may be on their way into the store before the agent is held
     #: back.
     MOST_UNSTORED = 256 * 1024
+    #: What a record counts for besides its bytes: a small one costs memory, too.
+    RECORD_COST = 256
     #: How long the agent may take to close its side after the end, in seconds.
     LINGER_SECONDS = 5.0
 
@@ -67,6 +69,7 @@ class AgentProtocol(Protocol):
         self._alarm: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
         self._ending: Ending | None = None
+        self._unfit: WireError | None = None
         self._unstored = 0
         self._held_back = False
         self._gone = False
@@ -80,8 +83,9 @@ class AgentProtocol(Protocol):
         """
         asked: Deferred[Ending] = Deferred(self._abandoned)
         self._asked = asked
-        if self._gone:
-            self._settle(NetworkError("the agent closed the connection before the request"))
+        unfit = self._unfit or patience.exhausted(self._clock.seconds())
+        if unfit is not None:
+            self._settle(unfit)
             return asked
         self._sink = sink
         self._patience = patience
@@ -102,6 +106,10 @@ class AgentProtocol(Protocol):
 
     # --- What the connection does --------------------------------------------------------
 
+    def connectionMade(self) -> None:
+        """Let the request go out at once, behind the handshake's last bytes."""
+        self.transport.setTcpNoDelay(True)
+
     def handshakeCompleted(self) -> None:
         """TLS stands; decide whether this is somebody to talk to."""
         objection = self._tls.objection()
@@ -113,10 +121,12 @@ class AgentProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take what the agent says."""
-        if self._asked is None:
-            # Before the request there is nothing to say, and after the end nothing more.
-            if self._sink is None:
-                self.abort()
+        if self._sink is None:
+            self._unfit = ProtocolError("the agent talked before it was asked")
+            self.abort()
+            return
+        if self._asked is None or self._ending is not None:
+            # There is nothing to say after the end, and it isn't kept.
             return
         self._lines.feed(data)
         try:
@@ -136,6 +146,8 @@ class AgentProtocol(Protocol):
         if not self.secured.called:
             fault = fault_of(reason, self._host, handshake=True)
             self.secured.errback(reason if fault is None else fault)
+        if self._sink is None and self._unfit is None:
+            self._unfit = NetworkError("the agent closed the connection before the request")
         if self._asked is not None and self._ending is None:
             self._settle(self._conversation.closed())
 
@@ -156,25 +168,28 @@ class AgentProtocol(Protocol):
             self._store(message.data)
         else:
             self._ending = message
+            # What is waited for from now on is not the agent.
+            self._stop_watching()
             self._settle_when_stored()
 
     def _store(self, data: Raw) -> None:
         assert self._sink is not None
-        self._unstored += len(data)
-        _ = self._sink.record(data).addCallbacks(
-            self._stored, self._not_stored, callbackArgs=(len(data),)
+        cost = len(data) + self.RECORD_COST
+        self._unstored += cost
+        _ = maybeDeferred(self._sink.record, data).addCallbacks(
+            self._stored, self._not_stored, callbackArgs=(cost,)
         )
         if self._unstored > self.MOST_UNSTORED and not self._held_back:
             self._held_back = True
             self.transport.pauseProducing()
 
-    def _stored(self, _: None, size: int) -> None:
-        self._unstored -= size
+    def _stored(self, _: None, cost: int) -> None:
+        self._unstored -= cost
         if self._held_back and self._unstored <= self.MOST_UNSTORED // 2:
             self._held_back = False
-            if self._patience is not None:
-                # The silence of the last moments was ours.
-                self._patience.heard(self._clock.seconds())
+            assert self._patience is not None
+            # The silence of the last moments was ours.
+            self._patience.heard(self._clock.seconds())
             if not self._gone:
                 self.transport.resumeProducing()
         if self._ending is not None:

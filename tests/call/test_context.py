@@ -394,3 +394,38 @@ class SessionTests(HouseCase):
         for port in (1, 2, 2, 3, 2, 1):
             self.assertIsNone(meet(agents, self.server, attrs.evolve(HOST, port=port)))
         self.assertEqual([False, False, True, False, True, False], self.server.resumed)
+
+
+class FailingClosedTests(HouseCase):
+    """What can't happen as long as OpenSSL does its work doesn't let anybody in, either."""
+
+    def test_certificate_was_not_checked(self) -> None:
+        """Without a check there is no trust, except for a session of ours."""
+        tls = context(trusting()).connection(HOST)
+        _ = tls.clientConnectionForTLS(_unused)
+        self.assertEqual("the agent's certificate was not checked", tls.objection())
+
+    def test_no_certificate(self) -> None:
+        """An agent without a certificate is nobody, whatever the policy."""
+        tls = context(trusting()).connection(HOST)
+        _ = tls.clientConnectionForTLS(_unused)
+        tls._verdict.checked = True
+        self.assertEqual("the agent has shown no certificate", tls.objection())
+
+    def test_no_session(self) -> None:
+        """Where there is no session there is nothing to remember."""
+        agents = context(trusting())
+        tls = agents.connection(HOST)
+        _ = tls.clientConnectionForTLS(_unused)
+        tls.remember()
+        self.assertEqual({}, agents._sessions)
+
+    def test_connection_of_somebody_else(self) -> None:
+        """A connection that wasn't made for a host isn't let through."""
+        agents = context(trusting())
+        near = SSL.Connection(agents._context, None)
+        near.set_connect_state()
+        far = ServerTLS(make_self_signed()).serverConnectionForTLS(_unused)
+        far.set_accept_state()
+        with self.assertRaises(SSL.Error):
+            _shake(near, far)
