@@ -98,7 +98,9 @@ class OutputPipe(FileDescriptor):
                 if self.doRead() is not None:
                     break
             self.stopReading()
-            self.connectionLost(Failure(connectionDone.value))
+            # Not at once: this turn of the reactor may hold an event of the pipe yet, which
+            # would end whatever connection is accepted under its number meanwhile.
+            self.reactor.callLater(0, self.connectionLost, Failure(connectionDone.value))
 
 
 @implementer(ICallProcess)

@@ -75,6 +75,9 @@ class _Control(Protocol):
     def __init__(self, template: TemplateProcess) -> None:
         self._template = template
         self._lines = LineBuffer(MAX_LINE)
+        self.open = False
+
+    def connectionMade(self) -> None:
         self.open = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -232,7 +235,7 @@ class TemplateProcess:
         self._control.transport.write(encode_line(order))
 
     def _end_if_idle(self) -> None:
-        if self._retired and not self._calls:
+        if self._retired and not self._calls and self._control.open:
             self._control.transport.loseConnection()
 
     # What it tells.
@@ -286,7 +289,8 @@ class TemplateProcess:
         """The process is gone."""
         self._alive = False
         self._not_loading(f"the template process ended while it loaded: {how}")
-        self._control.transport.loseConnection()
+        if self._control.open:
+            self._control.transport.loseConnection()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.forget_worker_ends()

@@ -8,6 +8,7 @@ It never returns: the process ends here.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -56,9 +57,10 @@ def run(
             request = _request(stream)
         if request is not None:
             name, arguments = request
-            ending = called(procedures.by_name[name], arguments, connection, uid, gid)
+            mouth = Mouth(connection)
+            ending = called(procedures.by_name[name], arguments, mouth, uid, gid)
             _flush()
-            _say(connection, ending)
+            mouth.say(ending)
         code = 0
     except (BrokenPipeError, ConnectionResetError):
         pass  # nobody listens any more
@@ -95,7 +97,7 @@ def _request(stream: BinaryIO) -> tuple[str, object] | None:
 def called(
     procedure: Procedure,
     arguments: object,
-    connection: socket.socket,
+    mouth: Mouth,
     uid: Account | None,
     gid: Account | None,
 ) -> Ending:
@@ -109,7 +111,7 @@ def called(
         named = arguments if isinstance(arguments, dict) else {}
         value = procedure(*positional, **named)
         if isinstance(procedure, StreamingProcedure):
-            value = _stream(value, connection)
+            value = _stream(value, mouth)
         if isinstance(value, Result):
             value = value.value
     except _NobodyListens as trouble:
@@ -149,20 +151,61 @@ class _NobodyListens(Exception):
         self.error = error
 
 
-def _stream(items: object, connection: socket.socket) -> object:
+def _stream(items: object, mouth: Mouth) -> object:
     """Send items as they come; gives the end result."""
-    for item in items:  # type: ignore[attr-defined]  # whatever the user's code returned
-        if isinstance(item, Result):
-            close = getattr(items, "close", None)
-            if callable(close):
-                close()
-            return item
-        record = _written(item, "a record")
+    try:
+        for item in items:  # type: ignore[attr-defined]  # whatever the user's code returned
+            if isinstance(item, Result):
+                return item
+            record = _written(item, "a record")
+            try:
+                mouth.say(Said(record))
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise _NobodyListens(error) from None
+        return None
+    finally:
+        close = getattr(items, "close", None)
+        if callable(close):
+            close()
+
+
+class Mouth:
+    """Writes messages to the server, whole ones whatever happens.
+
+    A signal's function in the procedure may raise at any moment, also while a message is
+    half sent.  So sending itself can't be interrupted and never waits; waiting can be
+    interrupted; and what is left of a message goes out before the next.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._poller = select.poll()
+        self._poller.register(connection, select.POLLOUT)
+        self._rest = b""
+
+    def say(self, message: Message) -> None:
+        """Send a message, waiting as long as the server takes no more.
+
+        Raises:
+            BrokenPipeError: The server listens no more.
+            ConnectionResetError: Likewise.
+        """
+        self._rest += encode_message(message)
+        while self._rest:
+            if not self._send():
+                self._poller.poll()
+
+    def _send(self) -> bool:
+        """Send some; tells whether any could be sent."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            _say(connection, Said(record))
-        except OSError as error:
-            raise _NobodyListens(error) from None
-    return None
+            sent = self._connection.send(self._rest, socket.MSG_DONTWAIT)
+            self._rest = self._rest[sent:]
+        except BlockingIOError:
+            return False
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return True
 
 
 def _written(value: object, what: str) -> Raw:
@@ -204,10 +247,6 @@ def _print(error: BaseException, where: TracebackType | None) -> None:
         traceback.print_exception(type(error), error, where)
     except Exception:  # noqa: BLE001 - sys.stderr may be closed or replaced by then
         return
-
-
-def _say(connection: socket.socket, message: Message) -> None:
-    connection.sendall(encode_message(message))
 
 
 def _flush() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from harpcaller.agent import worker
 from harpcaller.agent.proc import Procedure, Result, StreamingProcedure
+from harpcaller.wire.agent import Said
 from harpcaller.wire.ending import Ending, Failed, Raised, Returned
 from harpcaller.wire.values import Raw, decode
 from tests.house import HouseCase
@@ -29,7 +32,7 @@ class CalledTests(HouseCase):
         kind = StreamingProcedure if streaming else Procedure
         given = list(arguments) if isinstance(arguments, tuple) else arguments
         with contextlib.redirect_stderr(io.StringIO()) as printed:
-            ending = worker.called(kind(function), given, self.theirs, None, None)
+            ending = worker.called(kind(function), given, worker.Mouth(self.theirs), None, None)
         self.printed = printed.getvalue()
         return ending
 
@@ -145,7 +148,44 @@ class CalledTests(HouseCase):
     def test_no_such_user(self) -> None:
         """A user that can't be had is the system's error, and nothing is run."""
         procedure = Procedure(self.fail, uid="no-such-user")
-        found = worker.called(procedure, [], self.theirs, None, None)
+        found = worker.called(procedure, [], worker.Mouth(self.theirs), None, None)
         assert isinstance(found, Failed)
         self.assertEqual("system_error", found.type)
         self.assertIn("no-such-user", found.message)
+
+
+class MouthTests(HouseCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ours, self.theirs = socket.socketpair()
+        self.addCleanup(self.ours.close)
+        self.addCleanup(self.theirs.close)
+
+    def test_interrupted(self) -> None:
+        """A signal that raises in the middle of a message doesn't spoil what is said next."""
+
+        class Interrupted(Exception):
+            pass
+
+        def interrupt(number: int, frame: object) -> None:
+            raise Interrupted
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        mouth = worker.Mouth(self.theirs)
+        text = Raw(b'"%s"' % (b"x" * 1_000_000))
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with self.assertRaises(Interrupted):
+            mouth.say(Said(text))
+        heard = bytearray()
+
+        def listen() -> None:
+            while data := self.ours.recv(100_000):
+                heard.extend(data)
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        mouth.say(Returned(Raw(b"1")))
+        self.theirs.close()
+        listening.join()
+        self.assertEqual(b'{"stream":%s}\n{"result":1}\n' % text, bytes(heard))

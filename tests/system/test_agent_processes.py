@@ -1,0 +1,558 @@
+"""Template process and workers, for real: no TLS, no users, only processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.trial.unittest import SkipTest, TestCase
+
+from harpcaller.agent import template_process
+from harpcaller.agent.call_process import AgentReactor, CallProcess
+from harpcaller.agent.library import NotLoading
+from harpcaller.agent.orders import Load
+from harpcaller.agent.template_process import TemplateProcess
+from harpcaller.logs.events import EventLog
+from harpcaller.wire.agent import Said, decode_message
+from harpcaller.wire.ending import Ending, Failed, Raised, Returned
+from harpcaller.wire.values import Raw, decode, encode
+
+reactor = cast(AgentReactor, installed)
+
+PROCEDURES = """
+import os, signal, subprocess, sys, time
+from harpd.proc import procedure, streaming_procedure, Result
+
+print("loading", flush=True)
+KEPT = open(os.devnull)
+
+@procedure
+def add(a, b=2):
+    return a + b
+
+@streaming_procedure
+def ticks(n):
+    for i in range(n):
+        yield {"i": i}
+    yield Result("done")
+
+@procedure
+def nap(seconds):
+    time.sleep(seconds)
+    return seconds
+
+def open_file(fd):
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}").split(":")[0]
+    except FileNotFoundError:
+        return None
+
+@procedure
+def surroundings():
+    KEPT.read()
+    return {
+        "pid": os.getpid(), "group": os.getpgrp(), "session": os.getsid(0),
+        "stdin": sys.stdin.read(),
+        "descriptors": [open_file(fd) for fd in range(20) if open_file(fd)],
+        "ignored": subprocess.run(["grep", "SigIgn", "/proc/self/status"],
+                                  capture_output=True, text=True).stdout.split()[1],
+        "locale": "LC_CTYPE" in os.environ,
+        "threads": len(os.listdir("/proc/self/task")),
+    }
+
+@procedure
+def broken_pipe():
+    r, w = os.pipe()
+    os.close(r)
+    os.write(w, b"x")
+
+@procedure
+def prints():
+    print("from python")
+    print("to the error output", file=sys.stderr)
+    os.system("echo from a shell")
+    return "printed"
+
+@procedure
+def leaves(code):
+    os._exit(code)
+
+@procedure
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@procedure
+def raises():
+    raise LookupError("nothing here")
+
+@streaming_procedure
+def with_child(ignoring=False, ignoring_child=False):
+    if ignoring_child:
+        child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo ready; sleep 1000; sleep 1000"],
+                                 stdout=subprocess.PIPE)
+        child.stdout.readline()
+    else:
+        child = subprocess.Popen(["sleep", "1000"])
+    if ignoring:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield [os.getpid(), child.pid]
+    while True:
+        time.sleep(1000)
+
+@streaming_procedure
+def cleans_up():
+    def too_late(number, frame):
+        raise TimeoutError("cleaned up")
+    signal.signal(signal.SIGXCPU, too_late)
+    yield "ready"
+    time.sleep(1000)
+
+@procedure
+def leaves_a_child():
+    if os.fork() == 0:
+        time.sleep(30)
+        os._exit(0)
+    return "done"
+
+@streaming_procedure
+def endless():
+    i = 0
+    while True:
+        yield {"i": i, "filling": "x" * 1000}
+        i += 1
+
+@procedure
+def nonsense():
+    for fd in range(3, 20):
+        try:
+            os.write(fd, b"nonsense\\n")
+        except OSError:
+            pass
+    time.sleep(1000)
+
+@procedure
+def who():
+    return [os.getresuid(), os.getresgid(), sorted(os.getgroups()), os.environ.get("HOME")]
+
+@procedure(uid="nobody")
+def as_nobody():
+    return who()
+
+@procedure(uid=65534, gid=[7, 8])
+def in_groups():
+    return who()
+
+@procedure(uid="no-such-user")
+def as_nobody_at_all():
+    return "never"
+"""
+
+
+class Events:
+    """What is heard of a call."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.ending: Ending | None = None
+        self.over: Deferred[str] = Deferred()
+        self._first: Deferred[None] = Deferred()
+        self.bytes = 0
+
+    def said(self, lines: bytes) -> None:
+        self.bytes += len(lines)
+        for line in lines.splitlines():
+            message = decode_message(line)
+            assert isinstance(message, Said)
+            if len(self.records) < 1000:
+                self.records.append(decode(message.data))
+        if not self._first.called:
+            self._first.callback(None)
+
+    def answered(self, line: bytes) -> None:
+        assert self.ending is None
+        self.ending = cast(Ending, decode_message(line))
+
+    def exited(self, how: str) -> None:
+        self.over.callback(how)
+
+    def first_record(self) -> Deferred[None]:
+        return self._first
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether there is such a process that isn't a zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+class ProcessCase(TestCase):
+    timeout = 30
+    procedures = PROCEDURES
+
+    def setUp(self) -> None:
+        self.file = Path(self.mktemp()).absolute()
+        self.file.write_text(self.procedures)
+        self.events: list[LogEvent] = []
+        observer = cast(ILogObserver, self.events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.deaths = 0
+        environment = {**os.environ, "LANG": "C.UTF-8"}
+        self.template = TemplateProcess(reactor, environment, EventLog("agent"), self.died)
+        self.calls: list[tuple[CallProcess, Events]] = []
+        self.addCleanup(self.end_all)
+
+    def died(self) -> None:
+        self.deaths += 1
+
+    async def load(self, order: Load | None = None) -> None:
+        await self.template.load(order or Load(str(self.file)))
+
+    async def end_all(self) -> None:
+        for process, events in self.calls:
+            if not events.over.called:
+                process.end(signal.SIGKILL, 0.0)
+                await events.over
+        self.template.retire()
+        await self.template.gone()
+
+    def begin(self, name: str, arguments: object = ()) -> tuple[CallProcess, Events]:
+        events = Events()
+        process = self.template.begin(name, encode(arguments), events)
+        self.calls.append((process, events))
+        return process, events
+
+    async def ending_of(self, name: str, arguments: object = ()) -> Ending | None:
+        _, events = self.begin(name, arguments)
+        self.how = await events.over
+        return events.ending
+
+    async def value_of(self, name: str, arguments: object = ()) -> Any:
+        ending = await self.ending_of(name, arguments)
+        self.assertIsInstance(ending, Returned)
+        assert isinstance(ending, Returned)
+        return decode(ending.value)
+
+    def logged(self, kind: str) -> list[str]:
+        return [event["context"]["line"] for event in self.events if event.get("kind") == kind]
+
+
+class CallTests(ProcessCase):
+    async def test_values_and_records(self) -> None:
+        """Procedures return and stream what they should."""
+        await self.load()
+        self.assertEqual(3, await self.value_of("add", [1]))
+        self.assertEqual(7, await self.value_of("add", {"b": 3, "a": 4}))
+        _, events = self.begin("ticks", [3])
+        await events.over
+        self.assertEqual([{"i": 0}, {"i": 1}, {"i": 2}], events.records)
+        self.assertEqual(Returned(Raw(b'"done"')), events.ending)
+
+    async def test_large_arguments_and_results(self) -> None:
+        """A megabyte goes both ways."""
+        await self.load()
+        text = "x" * 1_000_000
+        self.assertEqual(2 * text, await self.value_of("add", [text, text]))
+
+    async def test_exception(self) -> None:
+        """An exception comes with its class, and its traceback is in the log."""
+        await self.load()
+        self.assertEqual(
+            Raised(
+                "LookupError", "nothing here", Raw(b'{"class":"LookupError","module":"builtins"}')
+            ),
+            await self.ending_of("raises"),
+        )
+        self.assertIn("LookupError: nothing here", self.logged("agent.procedure_printed"))
+
+    async def test_at_the_same_time(self) -> None:
+        """Calls run beside each other."""
+        await self.load()
+        started = reactor.seconds()
+        naps = [self.begin("nap", [0.5]) for _ in range(4)]
+        for _, events in naps:
+            await events.over
+        self.assertLess(reactor.seconds() - started, 1.5)
+
+    async def test_surroundings(self) -> None:
+        """A worker has a session of its own, no input, no foreign descriptors or signals."""
+        await self.load()
+        _ = self.begin("nap", [0.3])  # whose descriptors are in the template meanwhile
+        found = await self.value_of("surroundings")
+        self.assertEqual((found["pid"], found["pid"]), (found["group"], found["session"]))
+        self.assertEqual("", found["stdin"])
+        self.assertEqual(0, int(found["ignored"], 16) & 0x7FFFFFFF, "programs get all signals")
+        self.assertEqual(1, found["threads"])
+        self.assertEqual("LC_CTYPE" in os.environ, found["locale"])
+        null = os.devnull
+        self.assertEqual([null, "pipe", "pipe", null, "socket"], found["descriptors"])
+
+    async def test_broken_pipe_is_an_exception(self) -> None:
+        """Writing into a closed pipe raises in a procedure, as Python people expect."""
+        await self.load()
+        ending = await self.ending_of("broken_pipe")
+        assert isinstance(ending, Raised)
+        self.assertEqual("BrokenPipeError", ending.type)
+
+    async def test_prints(self) -> None:
+        """What a procedure and its programs print is logged with the procedure's name."""
+        await self.load()
+        self.assertEqual("printed", await self.value_of("prints"))
+        self.assertEqual(
+            ["from python", "to the error output", "from a shell"],
+            self.logged("agent.procedure_printed"),
+        )
+        contexts = [e["context"] for e in self.events if e["kind"] == "agent.procedure_printed"]
+        self.assertEqual({"prints"}, {context["procedure"] for context in contexts})
+        self.assertEqual(["loading"], self.logged("agent.template_printed"))
+
+    async def test_dies_without_a_word(self) -> None:
+        """How a process ended is told."""
+        await self.load()
+        for name, arguments, how in (
+            ("leaves", [3], "ended with exit code 3 without a result"),
+            ("leaves", [0], "ended with exit code 0 without a result"),
+            ("dies", [], "was killed by signal 9"),
+        ):
+            with self.subTest(how=how):
+                self.assertIsNone(await self.ending_of(name, arguments))
+                self.assertEqual(f"the procedure's process {how}", self.how)
+
+    async def test_writes_nonsense(self) -> None:
+        """A process that spoils its socket is ended, and the caller is told."""
+        await self.load()
+        ending = await self.ending_of("nonsense")
+        assert isinstance(ending, Failed)
+        self.assertEqual("system_error", ending.type)
+        self.assertIn("isn't a message", ending.message)
+
+    async def test_leaves_a_child(self) -> None:
+        """A forked child that keeps the socket doesn't keep the call."""
+        await self.load()
+        started = reactor.seconds()
+        process, events = self.begin("leaves_a_child")
+        await events.over
+        self.assertEqual(Returned(Raw(b'"done"')), events.ending)
+        self.assertLess(reactor.seconds() - started, 5.0)
+        assert process.pid is not None
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+class EndTests(ProcessCase):
+    async def with_child(self, **options: bool) -> tuple[CallProcess, Events, list[int]]:
+        await self.load()
+        process, events = self.begin("with_child", options)
+        await events.first_record()
+        pids = events.records[0]
+        self.assertTrue(all(map(is_running, pids)))
+        return process, events, pids
+
+    async def test_whole_group(self) -> None:
+        """The procedure's programs end with it."""
+        process, events, pids = await self.with_child()
+        process.hush()
+        process.end(signal.SIGTERM, 5.0)
+        self.assertEqual("the procedure's process was killed by signal 15", await events.over)
+        self.assertFalse(any(map(is_running, pids)))
+
+    async def test_ignores_sigterm(self) -> None:
+        """A procedure that ignores SIGTERM is killed after the grace."""
+        process, events, pids = await self.with_child(ignoring=True)
+        started = reactor.seconds()
+        process.end(signal.SIGTERM, 0.5)
+        self.assertEqual("the procedure's process was killed by signal 9", await events.over)
+        self.assertGreater(reactor.seconds() - started, 0.4)
+        self.assertFalse(any(map(is_running, pids)))
+
+    async def test_child_ignores_sigterm(self) -> None:
+        """A program that outlives the procedure is killed after the grace, too."""
+        process, events, pids = await self.with_child(ignoring_child=True)
+        process.end(signal.SIGTERM, 0.5)
+        await events.over
+        self.assertFalse(any(map(is_running, pids)))
+
+    async def test_time_to_clean_up(self) -> None:
+        """A procedure can catch SIGXCPU and clean up."""
+        await self.load()
+        process, events = self.begin("cleans_up")
+        await events.first_record()
+        process.end(signal.SIGXCPU, 5.0)
+        self.assertEqual(
+            "the procedure's process ended with exit code 0 without a result", await events.over
+        )
+        assert isinstance(events.ending, Raised)
+        self.assertEqual("cleaned up", events.ending.message)
+
+    async def test_ended_at_once(self) -> None:
+        """A call that is ended right after its start leaves nothing."""
+        await self.load()
+        process, events = self.begin("nap", [1000])
+        process.end(signal.SIGTERM, 5.0)
+        await events.over
+
+    async def test_held_back(self) -> None:
+        """A procedure that streams without pause is held back, and goes on when it may."""
+        await self.load()
+        process, events = self.begin("endless")
+        await events.first_record()
+        process.pauseProducing()
+        await deferLater(reactor, 0.2)
+        heard = events.bytes
+        await deferLater(reactor, 0.3)
+        self.assertEqual(heard, events.bytes)
+        process.resumeProducing()
+        await deferLater(reactor, 0.2)
+        self.assertGreater(events.bytes, heard)
+        process.pauseProducing()
+        process.hush()
+        process.end(signal.SIGTERM, 5.0)
+        await events.over
+
+
+class UserTests(ProcessCase):
+    def setUp(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become others")
+        super().setUp()
+
+    async def test_other_users(self) -> None:
+        """A procedure runs as its user, with that user's groups and none of root's."""
+        await self.load()
+        users, groups, all_groups, home = await self.value_of("as_nobody")
+        self.assertEqual(([65534] * 3, [65534] * 3), (users, groups))
+        self.assertNotIn(0, all_groups)
+        self.assertEqual("/nonexistent", home)
+        users, groups, all_groups, _ = await self.value_of("in_groups")
+        self.assertEqual(([65534] * 3, [7] * 3, [7, 8]), (users, groups, all_groups))
+
+    async def test_no_such_user(self) -> None:
+        """A user that doesn't exist is an error, and nothing runs."""
+        await self.load()
+        ending = await self.ending_of("as_nobody_at_all")
+        self.assertEqual(Failed("system_error", "there is no user 'no-such-user'"), ending)
+
+    async def test_default_user(self) -> None:
+        """Procedures that ask for nobody run as the default user."""
+        await self.load(Load(str(self.file), uid="nobody", gid=9))
+        users, groups, all_groups, _ = await self.value_of("who")
+        self.assertEqual(([65534] * 3, [9] * 3, [9]), (users, groups, all_groups))
+
+
+class TemplateTests(ProcessCase):
+    async def test_broken_file(self) -> None:
+        """A file that doesn't load is told with its line, and its traceback is logged."""
+        self.file.write_text("print('so far')\n1 / 0\n")
+        with self.assertRaisesRegex(NotLoading, ":2: ZeroDivisionError: division by zero"):
+            await self.load()
+        await self.template.gone()
+        printed = self.logged("agent.template_printed")
+        self.assertEqual("so far", printed[0])
+        self.assertEqual("ZeroDivisionError: division by zero", printed[-1])
+        self.assertEqual(0, self.deaths)
+
+    async def test_dies_while_loading(self) -> None:
+        """A file that ends the process is an error like others."""
+        self.file.write_text("import os\nos._exit(5)\n")
+        with self.assertRaisesRegex(NotLoading, "ended while it loaded.*exit code 5"):
+            await self.load()
+
+    async def test_takes_too_long_to_load(self) -> None:
+        """A file that never gets done is given up."""
+        self.patch(template_process, "LOAD_SECONDS", 0.5)
+        self.file.write_text("import time\ntime.sleep(1000)\n")
+        with self.assertRaisesRegex(NotLoading, r"loading took more than 0\.5 s"):
+            await self.load()
+        await self.template.gone()
+
+    async def test_given_up_while_loading(self) -> None:
+        """Whoever doesn't want to wait any longer leaves no process."""
+        self.file.write_text("import time\ntime.sleep(1000)\n")
+        loading = Deferred.fromCoroutine(self.load())
+        _ = loading.addErrback(lambda _: None)
+        await deferLater(reactor, 0.2)
+        loading.cancel()
+        await self.template.gone()
+
+    async def test_cannot_be_started(self) -> None:
+        """A template that can't be started at all is told."""
+        self.patch(template_process, "COMMAND", ("/nonexistent/python",))
+        with self.assertRaises(NotLoading):
+            await self.load()
+
+    async def test_python_path(self) -> None:
+        """Procedures import from the folders that the configuration names, not from ours."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        folder.joinpath("house_mate.py").write_text("ANSWER = 42\n")
+        self.file.write_text(
+            "import house_mate, sys\nfrom harpd.proc import procedure\n"
+            "@procedure\ndef answer(): return [house_mate.ANSWER, '' in sys.path]\n"
+        )
+        await self.load(Load(str(self.file), append=[str(folder.absolute())]))
+        self.assertEqual([42, False], await self.value_of("answer"))
+
+    async def test_threads(self) -> None:
+        """That a file starts threads, which calls won't have, is told."""
+        self.file.write_text(
+            "import threading, time\n"
+            "threading.Thread(target=time.sleep, args=(1,), daemon=True).start()\n"
+        )
+        await self.load()
+        kinds = [event.get("kind") for event in self.events]
+        self.assertIn("agent.threads_while_loading", kinds)
+
+    async def test_killed(self) -> None:
+        """If the template is killed, its calls end, and it is told."""
+        await self.load()
+        process, events = self.begin("nap", [1000])
+        while process.pid is None:
+            await deferLater(reactor, 0.01)
+        self.template.kill()
+        self.template._retired = False
+        self.assertEqual("the process that procedures are forked from died", await events.over)
+        await self.template.gone()
+        self.assertEqual(1, self.deaths)
+        while is_running(process.pid):
+            await deferLater(reactor, 0.01)
+        with self.assertRaises(OSError):
+            self.begin("add", [1])
+
+    async def test_agent_dies(self) -> None:
+        """When the agent is gone, the template ends all calls and itself."""
+        await self.load()
+        process, _ = self.begin("nap", [1000])
+        while process.pid is None:
+            await deferLater(reactor, 0.01)
+        self.template._retired = True
+        self.template._control.transport.abortConnection()
+        await self.template.gone()
+        self.assertFalse(is_running(process.pid))
+
+    async def test_retired(self) -> None:
+        """A template that is let go ends when its last call has ended."""
+        await self.load()
+        _, events = self.begin("nap", [0.3])
+        self.template.retire()
+        gone = self.template.gone()
+        await events.over
+        self.assertEqual(Returned(Raw(b"0.3")), events.ending)
+        await gone
+        self.assertEqual(0, self.deaths)
+
+    async def test_talks_nonsense(self) -> None:
+        """A template that doesn't speak the language is ended."""
+        program = "import os, time; os.write(3, b'what?\\n'); time.sleep(1000)"
+        self.patch(template_process, "COMMAND", (sys.executable, "-c", program))
+        with self.assertRaises(NotLoading):
+            await self.load()
+        await self.template.gone()
