@@ -104,21 +104,29 @@ class CommandTests(RealCase):
     async def test_nothing_of_the_daemon_leaks_into_it(self) -> None:
         """No descriptors, no ignored signals, no LC_CTYPE, no word to the service manager."""
         environment = environment_for_children(
-            {"LC_CTYPE": "C.UTF-8", "NOTIFY_SOCKET": "/x", "LC_ALL": "C", "MINE": "1"}
+            {
+                "LC_CTYPE": "C.UTF-8",
+                "NOTIFY_SOCKET": "/x",
+                "LC_ALL": "C",
+                "MINE": "1",
+                "PATH": "/bin",
+            }
         )
         self.runner = ProcessRunner(self.reactor, environment, BOUNDS)
-        ended = await self.run_script(
-            "echo $MINE-$NOTIFY_SOCKET-$LC_CTYPE-\n"
-            "ls /proc/$$/fd | tr '\\n' ' '; echo\n"
-            "grep -E 'SigIgn|SigBlk' /proc/$$/status\n"
-        )
-        lines = ended.output.decode().splitlines()
-        self.assertEqual("1---", lines[0])
-        # The shell itself holds its script open.
-        self.assertEqual({"0", "1", "2"}, set(lines[1].split()) - {"10", "255"})
-        for line in lines[2:]:
+        self.assertEqual(b"LC_ALL=C\nMINE=1\nPATH=/bin\n", await self.printed("/usr/bin/env"))
+        # The listing itself opens one more.
+        self.assertEqual(b"0\n1\n2\n3\n", await self.printed("/bin/ls", "/proc/self/fd"))
+        status = await self.printed("/bin/grep", "-E", "SigIgn|SigBlk", "/proc/self/status")
+        for line in status.decode().splitlines():
             # Signals 32 and 33 are the C library's own.
             self.assertEqual(0, int(line.split()[1], 16) & ~(3 << 31), line)
+
+    async def printed(self, *argv: str) -> bytes:
+        """Run a program itself: a shell has descriptors and signal masks of its own."""
+        ended: ProcessEnded = await self.runner.run(
+            argv, error_line=self.said.append, timeout_seconds=30
+        )
+        return ended.output
 
     async def test_it_leads_a_session_of_its_own(self) -> None:
         """So that all of it can be ended at once."""
