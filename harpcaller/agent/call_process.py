@@ -72,6 +72,7 @@ class OutputPipe(FileDescriptor):
     def __init__(self, reactor: AgentReactor, descriptor: int, printed: PrintedLines) -> None:
         super().__init__(cast(IReactorFDSet, reactor))
         setNonBlocking(descriptor)
+        self._reactor = reactor
         self._descriptor = descriptor
         self._printed = printed
         self.startReading()
@@ -100,7 +101,7 @@ class OutputPipe(FileDescriptor):
             self.stopReading()
             # Not at once: this turn of the reactor may hold an event of the pipe yet, which
             # would end whatever connection is accepted under its number meanwhile.
-            self.reactor.callLater(0, self.connectionLost, Failure(connectionDone.value))
+            self._reactor.callLater(0, self.connectionLost, Failure(connectionDone.value))
 
 
 @implementer(ICallProcess)
