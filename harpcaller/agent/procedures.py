@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
+from collections.abc import Iterable
 from types import ModuleType
 
 from harpcaller.agent.proc import Procedure
@@ -42,8 +44,13 @@ class Procedures:
         return described
 
 
-def load(path: str) -> Procedures:
+def load(path: str, prepend: Iterable[str] = (), append: Iterable[str] = ()) -> Procedures:
     """Run a procedures file and gather what it defines.
+
+    Args:
+        path: The file.
+        prepend: Folders that it imports from before all others.
+        append: Folders that it imports from after all others.
 
     Raises:
         NotLoadable: It can't be read, isn't Python, raises, or defines nonsense.
@@ -58,6 +65,10 @@ def load(path: str) -> Procedures:
     except SyntaxError as error:
         place = f"{path}:{error.lineno}" if error.lineno else path
         raise NotLoadable(f"{place}: {error.msg}") from None
+    # First of all, since a folder of the operator's may have a harpd.py in it: this one.
+    importlib.import_module("harpd.proc")
+    sys.path[:0] = prepend
+    sys.path.extend(append)
     # A module of its own in sys.modules, so that what the file defines can be pickled.
     # It is not imported the usual way, which would leave a cache file beside it.
     module = ModuleType(MODULE)

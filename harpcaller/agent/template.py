@@ -266,10 +266,8 @@ def serve(control: socket.socket) -> int:
     order = _first_order(control, buffer)
     if order is None:
         return 0
-    sys.path[:0] = order.prepend
-    sys.path.extend(order.append)
     try:
-        procedures = load(order.file)
+        procedures = load(order.file, order.prepend, order.append)
         loaded = Loaded(procedures.descriptions(), threading.active_count() - 1)
     except NotLoadable as error:
         if error.__cause__ is not None:

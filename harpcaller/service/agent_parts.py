@@ -158,10 +158,9 @@ def examine(command: CommandLine) -> Verdict:
         settings = parts.settings
         warnings.extend(map(str, parts.warnings))
     order = command.order(settings)
-    sys.path[:0] = order.prepend
     count = 0
     try:
-        procedures = load_procedures(order.file)
+        procedures = load_procedures(order.file, order.prepend, order.append)
         count = len(procedures.descriptions())
         warnings.extend(_without_account(order.file, procedures))
     except NotLoadable as error:

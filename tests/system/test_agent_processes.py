@@ -501,6 +501,15 @@ class TemplateTests(ProcessCase):
         await self.load(Load(str(self.file), append=[str(folder.absolute())]))
         self.assertEqual([42, False], await self.value_of("answer"))
 
+    async def test_own_folder_on_the_path(self) -> None:
+        """A procedures file called harpd.py may have its own folder on the path."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        file = folder / "harpd.py"
+        file.write_text(self.procedures)
+        await self.load(Load(str(file), prepend=[str(folder)]))
+        self.assertEqual(3, await self.value_of("add", [1]))
+
     async def test_threads(self) -> None:
         """That a file starts threads, which calls won't have, is told."""
         self.file.write_text(
