@@ -7,7 +7,7 @@ from typing import Union
 
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
 from harpcaller.wire.client import as_arguments
-from harpcaller.wire.ending import Cancelled, Ending, from_members, members_of
+from harpcaller.wire.ending import KEYS, Cancelled, Ending, from_members, members_of
 from harpcaller.wire.values import (
     FALSE,
     TRUE,
@@ -15,11 +15,11 @@ from harpcaller.wire.values import (
     NotJSON,
     Raw,
     as_boolean,
-    as_object,
     as_string,
     build,
     encode,
     members,
+    shown_key,
 )
 
 #: The longest request line an agent reads, in bytes.
@@ -105,13 +105,15 @@ def _decode_call(found: dict[str, Raw]) -> ProcedureCall:
             raise BadField(f"{needed}: missing")
     for key in found:
         if key not in ("harp", "procedure", "arguments", "auth"):
-            raise BadField(f"{key[:60]}: unknown field")
-    auth = as_object(found["auth"], "auth")
+            raise BadField(f"{shown_key(key)}: unknown field")
+    if found["auth"][:1] != b"{":
+        # Said without the value, here and below: it is a secret, if a mistyped one.
+        raise BadField("auth: expected an object")
+    auth = members(found["auth"])
     for needed in ("user", "password"):
         if needed not in auth:
             raise BadField(f"auth.{needed}: missing")
         if auth[needed][:1] != b'"':
-            # Said without the value: it is a secret, if a mistyped one.
             raise BadField(f"auth.{needed}: expected a string")
     return ProcedureCall(
         as_string(found["procedure"], "procedure"),
@@ -145,6 +147,9 @@ def decode_message(line: bytes) -> Message:
         found = members(line)
         if "harp" in found and found["harp"] != _ONE:
             raise BadField("harp: expected 1, the only version there is")
+        kinds = [key for key in ("stream_result", "stream", *KEYS) if key in found]
+        if len(kinds) > 1:
+            raise BadField(f"{kinds[0]} and {kinds[1]} in one message")
         if "stream_result" in found:
             if "harp" not in found:
                 raise BadField("harp: missing from the acknowledgement")

@@ -29,6 +29,7 @@ from harpcaller.wire.values import (
     encode,
     kind_of,
     members,
+    shown_key,
 )
 
 #: The longest request line a dispatcher reads unless it is configured otherwise, in bytes.
@@ -146,7 +147,7 @@ def decode_request(line: bytes) -> Request:
         allowed, decode = _DECODERS[operations[0]]
         for key in found:
             if key not in allowed:
-                raise BadField(f"{key[:60]}: unknown field")
+                raise BadField(f"{shown_key(key)}: unknown field")
         return decode(found)
     except (NotJSON, BadField) as error:
         raise InvalidRequest(str(error)) from None
@@ -184,7 +185,7 @@ def _decode_queue(raw: Raw) -> QueueSpec:
     inside = as_object(raw, "queue")
     for key in inside:
         if key not in ("name", "concurrency"):
-            raise BadField(f"queue.{key[:60]}: unknown field")
+            raise BadField(f"queue.{shown_key(key)}: unknown field")
     if "name" not in inside:
         raise BadField("queue.name: missing")
     return QueueSpec(
@@ -410,7 +411,11 @@ def time_summary(status: JobStatus, scale: int = 1) -> Raw:
         ("start", status.started_at),
         ("end", status.ended_at),
     )
-    return build({key: NULL if time is None else encode(int(time * scale)) for key, time in times})
+    # Rounded first to what a float of our days still holds: 1455282411.001 * 1000 is a
+    # little less than 1455282411001.
+    return build(
+        {key: NULL if time is None else encode(int(round(time * scale, 3))) for key, time in times}
+    )
 
 
 def encode_status(status: JobStatus) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from harpcaller.errors import WireError
-from harpcaller.wire.values import TRUE, BadField, Raw, as_object, as_string, build, encode
+from harpcaller.wire.values import TRUE, BadField, Raw, as_object, as_text, build, encode
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ def from_members(found: dict[str, Raw]) -> Ending | None:
             raise BadField(f"{key}.{needed}: missing")
     make = Raised if key == "exception" else Failed
     return make(
-        as_string(inside["type"], f"{key}.type"),
-        as_string(inside["message"], f"{key}.message"),
+        # Lenient: a message may name a file whose name isn't UTF-8.
+        as_text(inside["type"], f"{key}.type"),
+        as_text(inside["message"], f"{key}.message"),
         inside.get("data"),
     )
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
 from typing import Any, NewType, NoReturn
 
-#: A JSON value, checked, as the bytes that came (or that :func:`encode` made).
+#: A JSON value, checked, as the bytes that came (or that :func:`encode` made); on one line.
 Raw = NewType("Raw", bytes)
 
 #: How deep arrays and objects may nest, the outermost counted.
@@ -32,10 +33,13 @@ EMPTY_LIST = Raw(b"[]")
 
 _LARGEST = 2**63 - 1
 _space = re.compile(r"[ \t\r\n]*").match
-# The closing quote is optional, so that an unterminated string costs linear time.
-_strings = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _tokens = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^ \t\r\n\[\]{},:"]+').finditer
-_not_brackets = bytes(set(range(256)) - set(b"[]{}"))
+_neither = bytes(set(range(256)) - set(b'[]{}"'))
+_one_kind = bytes.maketrans(b"{}", b"[]")
+_OPENING = ord("[")
+_MANY_BRACKETS = 1000
+# Some of the parser's messages end with one, expecting a place to follow.
+_preposition = re.compile(r"( starting)? at$|: *$")
 _integer = re.compile(rb"-?[0-9]+").fullmatch
 _number = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch
 
@@ -55,11 +59,8 @@ def _refuse_constant(name: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise NotJSON(f"the key {json.dumps(key)} stands twice")
-            seen.add(key)
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise NotJSON(f"the key {json.dumps(key)} stands twice")
     return result
 
 
@@ -67,34 +68,51 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # any length costs only its reading.
 _checker = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
 _reader = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
-_exact_reader = json.JSONDecoder(
-    parse_int=lambda text: ("number", text),
-    parse_float=lambda text: ("number", text),
-    parse_constant=_refuse_constant,
-    object_pairs_hook=lambda pairs: ("object", _unique(pairs)),
-)
 _writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ascii_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_sorting_writer = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def _text(data: bytes, max_depth: int) -> str:
     """Decode, refusing bad UTF-8 and deep nesting before the parser meets them."""
-    if data.count(b"[") + data.count(b"{") > max_depth:
-        brackets = _strings.sub(b"", data).translate(None, _not_brackets)
-        steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
-        if max(accumulate(steps), default=0) > max_depth:
-            raise NotJSON(f"nested deeper than {max_depth} levels")
+    if data.count(b"[") + data.count(b"{") > max_depth and _depth(data) > max_depth:
+        raise NotJSON(f"nested deeper than {max_depth} levels")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise NotJSON(f"not UTF-8 at byte {error.start}") from None
 
 
+def _depth(data: bytes) -> int:
+    """Tell how deep the brackets of a text nest, or more if they aren't paired.
+
+    All but the last step is done in C: a text of 60 MiB may come.
+    """
+    # Escaped quotes go, then all but quotes and brackets, then what was strings.
+    quoted = data.replace(rb"\\", b"").replace(rb"\"", b"").translate(_one_kind, _neither)
+    brackets = b"".join(quoted.replace(b'""', b"").split(b'"')[::2])
+    taken = 0
+    while len(brackets) > _MANY_BRACKETS:
+        # The innermost pairs go, a level at a time, as long as that makes it much shorter.
+        fewer = brackets.replace(b"[]", b"")
+        if len(fewer) > len(brackets) // 2:
+            break
+        brackets = fewer
+        taken += 1
+    steps = (1 if bracket == _OPENING else -1 for bracket in brackets)
+    return taken + max(accumulate(steps), default=0)
+
+
+def _not_json(error: json.JSONDecodeError) -> NotJSON:
+    what = _preposition.sub("", error.msg)
+    return NotJSON(f"not JSON: {what} at character {error.pos}")
+
+
 def _parse(decoder: json.JSONDecoder, text: str, position: int) -> tuple[Any, int]:
     try:
         return decoder.raw_decode(text, position)
     except json.JSONDecodeError as error:
-        raise NotJSON(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise _not_json(error) from None
     except RecursionError:
         raise NotJSON("nested too deeply") from None
     except ValueError as error:
@@ -135,7 +153,7 @@ def _members(text: str, position: int, found: dict[str, Raw]) -> int:
         try:
             key, position = scanstring(text, position + 1, True)
         except json.JSONDecodeError as error:
-            raise NotJSON(f"not JSON: {error.msg} at character {error.pos}") from None
+            raise _not_json(error) from None
         position = _space(text, position).end()  # type: ignore[union-attr]  # it matches always
         if text[position : position + 1] != ":":
             raise NotJSON(f"not JSON: expected ':' at character {position}")
@@ -143,7 +161,7 @@ def _members(text: str, position: int, found: dict[str, Raw]) -> int:
         _, end = _parse(_checker, text, position)
         if key in found:
             raise NotJSON(f"the key {json.dumps(key)} stands twice")
-        found[key] = Raw(text[position:end].encode("utf-8"))
+        found[key] = _on_one_line(text[position:end])
         position = _space(text, end).end()  # type: ignore[union-attr]  # likewise
         following = text[position : position + 1]
         if following == "}":
@@ -153,8 +171,16 @@ def _members(text: str, position: int, found: dict[str, Raw]) -> int:
         position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
 
 
+def _on_one_line(checked: str) -> Raw:
+    # Newlines are space here, since a string with one in it isn't JSON; and what is
+    # carried must never end the line that it is put into.
+    return Raw(checked.replace("\n", " ").encode("utf-8"))
+
+
 def check(data: bytes) -> Raw:
     """Check that the bytes are one JSON value and give them back, outer space cut off.
+
+    Newlines in it become spaces, so that it fits into a line.
 
     Raises:
         NotJSON: They aren't.
@@ -163,7 +189,7 @@ def check(data: bytes) -> Raw:
     _, end = _parse(_checker, text, 0)
     if end != len(text):
         raise NotJSON(f"not JSON: more text after the value, at character {end}")
-    return Raw(text.encode("utf-8"))
+    return _on_one_line(text)
 
 
 def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
@@ -241,44 +267,58 @@ def canonical(data: bytes) -> bytes:
         NotJSON: It isn't one value, or a key stands twice in one of its objects.
     """
     text = _text(data, MAX_DEPTH).strip(" \t\r\n")
-    value, end = _parse(_exact_reader, text, 0)
+    value, end = _parse(_canonical_reader, text, 0)
     if end != len(text):
         raise NotJSON(f"not JSON: more text after the value, at character {end}")
-    return _canonical(value).encode("utf-8")
+    return _sorting_writer.encode(value).encode("ascii")
 
 
-def _canonical(value: Any) -> str:
-    if isinstance(value, tuple):
-        kind, content = value
-        if kind == "number":
-            return _canonical_number(content)
-        inner = (f"{json.dumps(key)}:{_canonical(content[key])}" for key in sorted(content))
-        return "{" + ",".join(inner) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_canonical, value)) + "]"
-    return json.dumps(value)
+def _canonical_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {"o" + key: value for key, value in _unique(pairs).items()}
 
 
-def _canonical_number(text: str) -> str:
-    """Digits without zeros at either end, and the power of ten they are multiplied by."""
+def _canonical_number(text: str) -> dict[str, str]:
+    """Digits without zeros at either end, and the power of ten they are multiplied by.
+
+    They go into an object, which no other object equals: the keys of those begin with "o".
+    """
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, fraction = mantissa.partition(".")
     sign = "-" if whole.startswith("-") else ""
     digits = (whole.lstrip("-") + fraction).lstrip("0")
     stripped = digits.rstrip("0")
     if not stripped:
-        return "0"
+        return {"n": "0"}
+    exponent_sign = "-" if exponent.startswith("-") else ""
+    exponent = exponent.lstrip("+-").lstrip("0") or "0"
     if len(exponent) > 20:
         raise NotJSON("a number has too many digits in its exponent")
-    power = int(exponent or "0") - len(fraction) + len(digits) - len(stripped)
-    return f"{sign}{stripped}e{power}"
+    power = int(exponent_sign + exponent) - len(fraction) + len(digits) - len(stripped)
+    return {"n": f"{sign}{stripped}e{power}"}
+
+
+# A value is made comparable while it is read, and its keys sorted while it is written: both
+# in C, so that the deepest value allowed doesn't fill Python's stack.
+_canonical_reader = json.JSONDecoder(
+    parse_int=_canonical_number,
+    parse_float=_canonical_number,
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_canonical_object,
+)
 
 
 def kind_of(raw: bytes) -> str:
     """Say in words what sort of value this is: "a string", "an object"..."""
     if _number(raw):
         return "a number"
-    return {b'"': "a string", b"[": "a list", b"{": "an object"}.get(raw[:1], raw.decode("ascii"))
+    kind = {b'"': "a string", b"[": "a list", b"{": "an object"}.get(raw[:1])
+    return kind or raw.decode("ascii")
+
+
+def shown_key(key: str) -> str:
+    """A key as messages show it: not too long of it, and nothing in it that disturbs a terminal."""
+    start = key[:60]
+    return start if start.isprintable() else json.dumps(start)
 
 
 def _shown(raw: bytes) -> str:
@@ -299,13 +339,27 @@ def as_string(raw: Raw, field: str) -> str:
     Raises:
         BadField: It is something else.
     """
-    if raw[:1] != b'"':
-        raise BadField(f"{field}: expected a string, got {_shown(raw)}")
-    text, _ = scanstring(raw.decode("utf-8"), 1, True)
+    text = _string(raw, field)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise BadField(f"{field}: half of a surrogate pair in a string") from None
+    return text
+
+
+def as_text(raw: Raw, field: str) -> str:
+    """Read a string that is meant for people; half a surrogate pair becomes its escape.
+
+    Raises:
+        BadField: It is something else than a string.
+    """
+    return _string(raw, field).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _string(raw: Raw, field: str) -> str:
+    if raw[:1] != b'"':
+        raise BadField(f"{field}: expected a string, got {_shown(raw)}")
+    text, _ = scanstring(raw.decode("utf-8"), 1, True)
     return str(text)
 
 
