@@ -68,4 +68,6 @@ class Board:
         self._turn = None
         queues, self._unsettled = self._unsettled, {}
         for queue in queues:
-            queue.give_turns()
+            # A job that starts may close the board.
+            while not self._closed and queue.give_turn():
+                pass

@@ -101,16 +101,18 @@ class Queue:
             self._slots.release()
         self._changed(self)
 
-    def give_turns(self) -> None:
-        """Start the first in line while there are slots."""
-        while self._line and self._slots.tokens:
-            job_id, place = self._line.popitem(last=False)
-            # There is a slot, so this fires at once.
-            _ = self._slots.acquire()
-            self._running[job_id] = place
-            place.stage = Stage.RUNNING
-            assert place.start is not None
-            place.start()
+    def give_turn(self) -> bool:
+        """Start the first in line if there is a slot; False if there was nothing to do."""
+        if not (self._line and self._slots.tokens):
+            return False
+        job_id, place = self._line.popitem(last=False)
+        # There is a slot, so this fires at once.
+        _ = self._slots.acquire()
+        self._running[job_id] = place
+        place.stage = Stage.RUNNING
+        assert place.start is not None
+        place.start()
+        return True
 
     def empty(self) -> bool:
         """Tell whether the last job has gone."""
