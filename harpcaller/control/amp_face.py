@@ -8,13 +8,13 @@ An AMP value ends at 65,535 bytes, so lists are given in pages: ``items`` (the J
 that the JSON lines would have) and a ``cursor``, empty at the list's end, with which
 :class:`ListMore` gives the next page.  A list lives on its connection, and of those that
 are open there only the :data:`OPEN_LISTS` youngest.  An item that wouldn't fit has its long
-fields replaced, see :func:`~harpcaller.wire.control.encode_short_item`.
+fields replaced, see :func:`~harpcaller.wire.control_answers.encode_short_item`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from itertools import count
@@ -36,14 +36,12 @@ from harpcaller.wire.control import (
     CommandFailed,
     ConfigRejected,
     InternalError,
-    Item,
     NotAvailable,
     QueueName,
-    encode_item,
-    encode_short_item,
     fields_of,
     from_members,
 )
+from harpcaller.wire.control_answers import Item, encode_item, encode_short_item
 from harpcaller.wire.values import FALSE, TRUE, NotJSON, Raw, check, encode
 
 #: How many lists a connection may have open.
@@ -127,7 +125,7 @@ class OpenList:
         held: An item that the last page had no room for.
     """
 
-    items: AsyncIterator[Item]
+    items: AsyncGenerator[Item, None]
     held: bytes | None = None
 
     async def page(self) -> tuple[list[bytes], bool]:

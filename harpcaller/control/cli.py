@@ -37,15 +37,14 @@ from harpcaller.control.table import (
 )
 from harpcaller.errors import InvalidJobId, ProtocolError
 from harpcaller.wire.control import (
-    Closing,
     Command,
     ConfigRejected,
     ListHosts,
     ListJobs,
     ListQueue,
     ListQueues,
-    Refusal,
 )
+from harpcaller.wire.control_answers import Closing, Refusal
 from harpcaller.wire.values import (
     BadField,
     NotJSON,

@@ -6,7 +6,7 @@ what comes back.  Nothing here knows how a command arrived.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import attrs
@@ -18,36 +18,38 @@ from harpcaller.interfaces import IDaemon, IDispatcher, IHosts
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.client import JobId
 from harpcaller.wire.control import (
-    Answer,
     CancelJob,
     CancelQueue,
     Command,
     CommandFailed,
     ConfigRejected,
-    DaemonStatus,
     DistStart,
     DistStop,
-    Done,
     InternalError,
-    Item,
-    JobCancelled,
     JobInfo,
-    ListedHost,
-    ListedJob,
-    ListedQueue,
     ListHosts,
     ListJobs,
     ListQueue,
     ListQueues,
     NotAvailable,
     PruneJobs,
-    PruneOutcome,
-    QueueCancelled,
     RefreshHosts,
     ReloadConfig,
     ReopenLogs,
     Status,
     Stop,
+)
+from harpcaller.wire.control_answers import (
+    Answer,
+    DaemonStatus,
+    Done,
+    Item,
+    JobCancelled,
+    ListedHost,
+    ListedJob,
+    ListedQueue,
+    PruneOutcome,
+    QueueCancelled,
     Stopping,
     UnreadableJob,
 )
@@ -113,7 +115,7 @@ async def reopen_logs(seams: Seams, command: ReopenLogs) -> Done:
 # --- Jobs ----------------------------------------------------------------------------------
 
 
-async def list_jobs(seams: Seams, command: ListJobs) -> AsyncIterator[Item]:
+async def list_jobs(seams: Seams, command: ListJobs) -> AsyncGenerator[Item, None]:
     """Give the living jobs, or all, in order of submission."""
     if not command.all:
         async for item in _jobs(seams, seams.dispatcher.living(), command.queue):
@@ -130,7 +132,7 @@ async def list_jobs(seams: Seams, command: ListJobs) -> AsyncIterator[Item]:
 
 async def _jobs(
     seams: Seams, job_ids: Iterable[JobId], with_queue: bool = False
-) -> AsyncIterator[Item]:
+) -> AsyncGenerator[Item, None]:
     """Look jobs up one by one, while some of them end, go and turn out to be damaged."""
     for job_id in job_ids:
         try:
@@ -143,7 +145,7 @@ async def _jobs(
             yield ListedJob(job_id, found, with_queue)
 
 
-async def job_info(seams: Seams, command: JobInfo) -> AsyncIterator[Item]:
+async def job_info(seams: Seams, command: JobInfo) -> AsyncGenerator[Item, None]:
     """Give one job, living or ended."""
     yield ListedJob(command.job, await seams.dispatcher.status(command.job))
 
@@ -165,13 +167,13 @@ async def prune_jobs(seams: Seams, command: PruneJobs) -> PruneOutcome:
 # --- Queues --------------------------------------------------------------------------------
 
 
-async def list_queues(seams: Seams, command: ListQueues) -> AsyncIterator[Item]:
+async def list_queues(seams: Seams, command: ListQueues) -> AsyncGenerator[Item, None]:
     """Give the names of the queues that live."""
     for name in seams.dispatcher.queues():
         yield ListedQueue(name)
 
 
-def list_queue(seams: Seams, command: ListQueue) -> AsyncIterator[Item]:
+def list_queue(seams: Seams, command: ListQueue) -> AsyncGenerator[Item, None]:
     """Give a queue's jobs; a queue that doesn't live has none."""
     return _jobs(seams, seams.dispatcher.queue_members(command.queue))
 
@@ -184,7 +186,7 @@ async def cancel_queue(seams: Seams, command: CancelQueue) -> QueueCancelled:
 # --- Hosts and networking ------------------------------------------------------------------
 
 
-async def list_hosts(seams: Seams, command: ListHosts) -> AsyncIterator[Item]:
+async def list_hosts(seams: Seams, command: ListHosts) -> AsyncGenerator[Item, None]:
     """Give the registry, without its credentials."""
     for host in seams.hosts.all():
         yield ListedHost(host.hostname, host.address, host.port)
@@ -234,7 +236,7 @@ class Listing:
             can't go on.
     """
 
-    run: Callable[[Seams, Any], AsyncIterator[Item]]
+    run: Callable[[Seams, Any], AsyncGenerator[Item, None]]
     for_the_asker: bool = True
 
 

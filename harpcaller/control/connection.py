@@ -14,14 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from harpcaller.errors import HarpcallerError, ProtocolError
-from harpcaller.wire.control import (
-    MAX_COMMAND_SIZE,
-    Closing,
-    Command,
-    Refusal,
-    decode_line,
-    encode_command,
-)
+from harpcaller.wire.control import MAX_COMMAND_SIZE, Command, encode_command
+from harpcaller.wire.control_answers import Closing, Refusal, decode_line
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
 #: The longest line of an answer: a job's arguments are as long as a request, or many times that.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
 
 from twisted.internet.defer import Deferred
 
@@ -12,15 +11,8 @@ from harpcaller.control.commands import TABLE, Listing, Seams, answerable, carry
 from harpcaller.control.flow import Outlet
 from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
-from harpcaller.wire.control import (
-    MAX_COMMAND_SIZE,
-    Done,
-    Item,
-    decode_command,
-    encode_answer,
-    encode_item,
-    encode_refusal,
-)
+from harpcaller.wire.control import MAX_COMMAND_SIZE, decode_command
+from harpcaller.wire.control_answers import Done, Item, encode_answer, encode_item, encode_refusal
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
 _log = EventLog("control")
@@ -105,8 +97,8 @@ class JsonFace:
             closing = encode_refusal(error)
         self._outlet.write(closing)
 
-    async def _write_items(self, items: AsyncIterator[Item]) -> None:
-        async with aclosing(cast(AsyncGenerator[Item, None], items)):
+    async def _write_items(self, items: AsyncGenerator[Item, None]) -> None:
+        async with aclosing(items):
             async for item in items:
                 await self._outlet.room()
                 self._outlet.write(encode_item(item) + b"\n")

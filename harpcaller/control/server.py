@@ -31,7 +31,8 @@ from harpcaller.control.flow import ControlTransport, Outlet
 from harpcaller.control.json_face import JsonFace
 from harpcaller.errors import HarpcallerError, InvalidRequest
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.control import MAX_COMMAND_SIZE, encode_refusal
+from harpcaller.wire.control import MAX_COMMAND_SIZE
+from harpcaller.wire.control_answers import encode_refusal
 
 #: How long a client may take to read its last answer when the daemon stops, in seconds.
 CLOSE_SECONDS = 2.0

@@ -10,22 +10,24 @@ from harpcaller.control.commands import TABLE, Listing, Single, answerable
 from harpcaller.errors import InvalidJobId, StorageError, WireError
 from harpcaller.interfaces import Pruned, StoredJob
 from harpcaller.testing.dispatcher import FakeDaemon, FakeDispatcher
-from harpcaller.wire import control
+from harpcaller.wire import control, control_answers
 from harpcaller.wire.client import JobId
 from harpcaller.wire.control import (
     COMMANDS,
-    Answer,
     Command,
     CommandFailed,
     ConfigRejected,
-    Done,
     InternalError,
+    NotAvailable,
+    QueueName,
+)
+from harpcaller.wire.control_answers import (
+    Answer,
+    Done,
     Item,
     ListedHost,
     ListedJob,
     ListedQueue,
-    NotAvailable,
-    QueueName,
     UnreadableJob,
 )
 from harpcaller.wire.ending import Cancelled, Returned
@@ -109,12 +111,12 @@ class TableTests(CommandCase):
 class DaemonTests(CommandCase):
     def test_status_of_a_running_daemon(self) -> None:
         """The daemon is up, and says which process it is."""
-        self.assertEqual(control.DaemonStatus("running", 4711), self.do(control.Status()))
+        self.assertEqual(control_answers.DaemonStatus("running", 4711), self.do(control.Status()))
 
     def test_status_while_starting(self) -> None:
         """Before start-up is complete, status says so at once and leaves nobody waiting."""
         self.world.daemon = FakeDaemon(started=False)
-        self.assertEqual(control.DaemonStatus("starting", 4711), self.do(control.Status()))
+        self.assertEqual(control_answers.DaemonStatus("starting", 4711), self.do(control.Status()))
         self.assertEqual(0, len(self.world.daemon.waiting))
 
     def test_status_waits_for_start_up(self) -> None:
@@ -123,11 +125,13 @@ class DaemonTests(CommandCase):
         answer = self.doing(control.Status(wait=True))
         self.assertNoResult(answer)
         daemon.started()
-        self.assertEqual(control.DaemonStatus("running", 4711), self.successResultOf(answer))
+        self.assertEqual(
+            control_answers.DaemonStatus("running", 4711), self.successResultOf(answer)
+        )
 
     def test_stop_begins_and_tells_the_process(self) -> None:
         """The stop is under way when the answer goes out."""
-        self.assertEqual(control.Stopping(4711), self.do(control.Stop()))
+        self.assertEqual(control_answers.Stopping(4711), self.do(control.Stop()))
         self.assertEqual(1, self.world.daemon.stops)
 
     def test_reload(self) -> None:
@@ -218,8 +222,8 @@ class JobTests(CommandCase):
     def test_cancel(self) -> None:
         """A job is ended, once."""
         job = self.world.job()
-        self.assertEqual(control.JobCancelled(True), self.do(control.CancelJob(job)))
-        self.assertEqual(control.JobCancelled(False), self.do(control.CancelJob(job)))
+        self.assertEqual(control_answers.JobCancelled(True), self.do(control.CancelJob(job)))
+        self.assertEqual(control_answers.JobCancelled(False), self.do(control.CancelJob(job)))
 
     def test_cancel_of_an_unknown_job(self) -> None:
         """That is told apart from a job that has ended."""
@@ -232,7 +236,7 @@ class JobTests(CommandCase):
         self.clock.advance(100)
         self.dispatcher.end(young, Cancelled())
         self.dispatcher.unprunable = 2
-        self.assertEqual(control.PruneOutcome(1, 2), self.do(control.PruneJobs(50.0)))
+        self.assertEqual(control_answers.PruneOutcome(1, 2), self.do(control.PruneJobs(50.0)))
         self.assertEqual([young], self.listed(control.ListJobs(all=True)))
 
 
@@ -264,8 +268,8 @@ class QueueTests(CommandCase):
         for _ in range(3):
             self.world.job(b"{}")
         name = QueueName(Raw(b"{}"))
-        self.assertEqual(control.QueueCancelled(3), self.do(control.CancelQueue(name)))
-        self.assertEqual(control.QueueCancelled(0), self.do(control.CancelQueue(name)))
+        self.assertEqual(control_answers.QueueCancelled(3), self.do(control.CancelQueue(name)))
+        self.assertEqual(control_answers.QueueCancelled(0), self.do(control.CancelQueue(name)))
 
 
 class HostTests(CommandCase):

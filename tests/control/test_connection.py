@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.control.connection import Connection, Deadline, TimeIsUp, Unreachable
 from harpcaller.errors import ProtocolError
-from harpcaller.wire.control import Closing, ListJobs
+from harpcaller.wire.control import ListJobs
+from harpcaller.wire.control_answers import Closing
 from tests.control.scripted import OK, ScriptedDaemon
 
 

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from harpcaller.control.arguments import COMMON, FLAGS, SHAPES, VALUED
 from harpcaller.errors import BY_WIRE_TYPE
 from harpcaller.wire import control
-from harpcaller.wire.control import COMMANDS, Closing, Refusal, decode_command, decode_line
+from harpcaller.wire.control import COMMANDS, decode_command
+from harpcaller.wire.control_answers import Closing, Refusal, decode_line
 from harpcaller.wire.values import decode
 
 DOC = Path(__file__).parents[2] / "doc"

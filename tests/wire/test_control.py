@@ -11,25 +11,27 @@ from harpcaller.wire import control
 from harpcaller.wire.client import JobId, JobStatus
 from harpcaller.wire.control import (
     COMMANDS,
-    Closing,
     Command,
     ConfigRejected,
+    QueueName,
+    decode_command,
+    encode_command,
+    fields_of,
+)
+from harpcaller.wire.control_answers import (
+    Closing,
     DaemonStatus,
     Done,
     ListedHost,
     ListedJob,
     ListedQueue,
-    QueueName,
     Refusal,
     UnreadableJob,
-    decode_command,
     decode_line,
     encode_answer,
-    encode_command,
     encode_item,
     encode_refusal,
     encode_short_item,
-    fields_of,
 )
 from harpcaller.wire.values import NULL, Raw, check, decode, encode
 
