@@ -17,17 +17,21 @@ from harpcaller.wire.client import JobId
 
 @attrs.define(eq=False)
 class Crowd:
-    """Those who wait for one thing to happen, told on the clock's next turn."""
+    """Those who wait for one thing to happen, told on the clock's next turn, in order."""
 
     _clock: IReactorTime
-    _waiting: set[Deferred[None]] = attrs.Factory(set)
+    _waiting: dict[Deferred[None], None] = attrs.Factory(dict)
     _telling: bool = False
 
     def wait(self) -> Deferred[None]:
         """Wait for it; cancelling steps out of the crowd."""
-        one: Deferred[None] = Deferred(self._waiting.discard)
-        self._waiting.add(one)
+        one: Deferred[None] = Deferred(self._step_out)
+        self._waiting[one] = None
         return one
+
+    def _step_out(self, one: Deferred[None]) -> None:
+        # While they are being told it isn't here any more.
+        self._waiting.pop(one, None)
 
     def tell(self) -> None:
         """Let everybody go on soon; who comes until then goes with them."""
@@ -37,7 +41,7 @@ class Crowd:
 
     def _tell(self) -> None:
         self._telling = False
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, {}
         for one in waiting:
             # One of them may have cancelled another.
             if not one.called:
