@@ -37,7 +37,10 @@ def fault_of(failure: Failure, host: Host, *, handshake: bool) -> WireError | No
     place = f"{host.address} port {host.port}"
     if isinstance(reason, SSL.Error):
         return TLSError(f"the TLS handshake with {place} failed: {_openssl_words(reason)}")
-    if isinstance(reason, error.DNSLookupError):
+    # What can't be a name at all is a ValueError.
+    if isinstance(reason, error.DNSLookupError) or (
+        isinstance(reason, ValueError) and not handshake
+    ):
         return NetworkError(f"the address {host.address} of {host.hostname} is not resolved")
     if isinstance(reason, error.ConnectionRefusedError):
         return NetworkError(f"connection to {place} refused")

@@ -67,6 +67,14 @@ class FaultTests(HouseCase):
                 self.told(reason, handshake=True),
             )
 
+    def test_name_that_is_none(self) -> None:
+        """What can't be a name isn't resolved; once connected, a ValueError is something else."""
+        self.assertEqual(
+            ("network_error", "the address 192.0.2.1 of web01.example is not resolved"),
+            self.told(ValueError("invalid hostname")),
+        )
+        self.assertIsNone(self.told(ValueError(), handshake=True))
+
     def test_bug(self) -> None:
         """What is neither network nor agent is nobody's fault but ours."""
         self.assertIsNone(self.told(ZeroDivisionError()))
