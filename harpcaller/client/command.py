@@ -59,6 +59,10 @@ _SECOND_THOUGHT_SECONDS = 2.0
 _named = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL).fullmatch
 
 
+#: What could move a terminal's cursor or worse, and how it is shown: as JSON writes it.
+_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(32), *range(127, 160)) if code != 10}
+
+
 class _Terminal:
     """Where a command reads its options and writes what it finds."""
 
@@ -78,6 +82,8 @@ class _Terminal:
 
     def line(self, text: str) -> None:
         """Write a line of output, at once: somebody may be looking on."""
+        if self._out.isatty():
+            text = text.translate(_CONTROLS)
         self._out.write(text + "\n")
         self._out.flush()
 
@@ -87,8 +93,7 @@ class _Terminal:
 
     def message(self, text: str) -> None:
         """Write a message to standard error."""
-        self._err.write(f"harp: {text}\n")
-        self._err.flush()
+        _complain(self._err, text)
 
     def ended(self, job_id: JobId, answer: Answer) -> int:
         """Tell how a job ended; return the exit code for it."""
@@ -312,11 +317,11 @@ def main(
         _stop_writing(out)
         return NOT_READ
     except HarpException as error:
-        print(f"harp: {error}", file=err)
+        _complain(err, str(error))
         return FAILED if isinstance(error, RemoteError) else NOT_ASKED
     except OSError as error:
         _stop_writing(out)
-        print(f"harp: cannot write: {error.strerror}", file=err)
+        _complain(err, f"cannot write: {error.strerror}")
         return NOT_ASKED
 
 
@@ -337,6 +342,12 @@ def _run(
         return _COMMANDS[options.command](terminal)
     finally:
         terminal.dispatcher.close()
+
+
+def _complain(err: TextIO, text: str) -> None:
+    # Some of it may come from afar.
+    err.write(f"harp: {text.translate(_CONTROLS)}\n")
+    err.flush()
 
 
 def _stop_writing(out: TextIO) -> None:

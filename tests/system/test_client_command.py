@@ -70,6 +70,25 @@ class CallTests(CommandCase):
         code, out, _ = self.run_harp("call", "web01", "echo", "é", out=Terminal())
         self.assertEqual((0, '[\n  "\\u00e9"\n]\n'), (code, out))
 
+    def test_json_on_several_lines(self) -> None:
+        """An argument or option may come out of a file as it is."""
+        text = '{\n  "a": [\n    1\n  ]\n}\n'
+        code, out, _ = self.run_harp("call", "w", "echo", text, "--queue", text, "--info", text)
+        self.assertEqual((0, '[{"a": [1]}]\n'), (code, out))
+        self.assertEqual({"a": [1]}, self.dispatcher.requests[0]["queue"]["name"])
+
+    def test_what_could_disturb_a_terminal(self) -> None:
+        """It is shown as an escape, wherever it comes from; programs get it as it came."""
+        told = {"type": "E\x1b[2J", "message": "two\nlines\x07"}
+        self.serve(lambda r: [line(job_id="j") if "procedure" in r else line(exception=told)])
+        self.assertEqual(
+            "harp: job j\nharp: E\\u001b[2J: two\nlines\\u0007\n",
+            self.run_harp("call", "w", "p")[2],
+        )
+        self.serve(lambda _: ['{"result":"\x9b2J é"}\n'.encode()])
+        self.assertEqual('"\\u009b2J é"\n', self.run_harp("result", "j", out=Terminal())[1])
+        self.assertEqual('"\x9b2J é"\n', self.run_harp("result", "j")[1])
+
     def test_named_arguments(self) -> None:
         """NAME=VALUE; a mix is refused before anything is sent, a name twice too."""
         self.assertEqual(

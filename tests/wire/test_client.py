@@ -50,24 +50,10 @@ from tests.wire.test_ending import endings
 
 JOB = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
 KEYS = [
-    "harpcaller",
-    "host",
-    "procedure",
-    "arguments",
-    "timeout",
-    "max_exec_time",
-    "queue",
-    "info",
-    "get_result",
-    "wait",
-    "get_status",
-    "cancel",
-    "follow_stream",
-    "read_stream",
-    "since",
-    "recent",
+    "harpcaller", "host", "procedure", "arguments", "timeout", "max_exec_time", "queue", "info",
+    "get_result", "wait", "get_status", "cancel", "follow_stream", "read_stream", "since", "recent",
     "x",
-]
+]  # fmt: skip
 GOOD = '"harpcaller":1,"host":"h","procedure":"p","arguments":[]'
 
 
