@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -65,6 +67,21 @@ class Client:
         self.socket.close()
 
 
+@cache
+def _shared() -> Installation:
+    """Start what the tests of one class share, once for the whole run.
+
+    Trial knows no setUpClass.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="harpcaller-test-")
+    atexit.register(folder.cleanup)
+    world = Installation(Path(folder.name), PROCEDURES)
+    atexit.register(world.stop)
+    world.start_agent()
+    world.start_dispatcher()
+    return world
+
+
 class InstallationCase(SynchronousTestCase):
     """Tests with an installation of their own, in a temporary folder."""
 
@@ -85,20 +102,8 @@ class InstallationCase(SynchronousTestCase):
 class WholeCallTests(InstallationCase):
     """One agent and one dispatcher, and everything that clients and operators ask of them."""
 
-    folder: ClassVar[tempfile.TemporaryDirectory[str]]
-    world: ClassVar[Installation]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.folder = tempfile.TemporaryDirectory(prefix="harpcaller-test-")
-        cls.world = Installation(Path(cls.folder.name), PROCEDURES)
-        cls.world.start_agent()
-        cls.world.start_dispatcher()
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.world.stop()
-        cls.folder.cleanup()
+    def setUp(self) -> None:
+        self.world = _shared()
 
     def test_result_is_kept(self) -> None:
         """A result can be had at once, and later, as often as one likes."""
@@ -313,8 +318,10 @@ class StoppingTests(InstallationCase):
     def test_running_job_may_end(self) -> None:
         """SIGTERM lets a running job end, and who waits for it gets its result."""
         world, dispatcher = self.start()
-        job = world.submit("sleep", 0.7)
+        # On one connection, which is accepted before the port is closed.
         client = self.client(world)
+        client.send({"harpcaller": 1, "host": HOST, "procedure": "sleep", "arguments": [0.7]})
+        job = client.receive()["job_id"]
         client.send({"harpcaller": 1, "get_result": job})
         dispatcher.process.terminate()
         self.assertEqual({"result": 0.7}, client.receive())
