@@ -25,7 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from harpcaller.control.commands import TABLE, Listing, Seams, Single, answerable, carry_out
+from harpcaller.control.commands import TABLE, Listing, Seams, Single, answerable, begin, carry_out
 from harpcaller.control.flow import Outlet
 from harpcaller.errors import BY_WIRE_TYPE, InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
@@ -276,7 +276,7 @@ class AmpFace(amp.AMP):
             entry = TABLE[type(command)]
             self._for_the_asker = entry.for_the_asker
             if isinstance(entry, Listing):
-                return await self._page(OpenList(entry.run(self._seams, command)), name)
+                return await self._page(OpenList(begin(self._seams, entry, command)), name)
             answer = await carry_out(self._seams, entry, command)
             values = {field.name: getattr(answer, field.name) for field in fields(answer)}
             return self._box(AMP_COMMANDS[type(command)], values)

@@ -75,14 +75,17 @@ class Seams:
 
 async def status(seams: Seams, command: Status) -> DaemonStatus:
     """Tell whether start-up is complete, or wait until it is."""
-    daemon = seams.daemon
+    if command.wait:
+        await seams.daemon.ready()
+    return DaemonStatus("running" if _is_ready(seams.daemon) else "starting", seams.daemon.pid)
+
+
+def _is_ready(daemon: IDaemon) -> bool:
     ready = daemon.ready()
-    if command.wait or ready.called:
-        await ready
-        return DaemonStatus("running", daemon.pid)
+    is_ready = ready.called
     _ = ready.addErrback(_given_up)
     ready.cancel()
-    return DaemonStatus("starting", daemon.pid)
+    return is_ready
 
 
 def _given_up(failure: Failure) -> None:
@@ -220,11 +223,13 @@ class Single:
         answer: What it gives when it can.
         for_the_asker: It does nothing but answer, so it ends when the client goes; others
             are done to the end.
+        any_time: It can be done before start-up is complete.
     """
 
     run: Callable[[Seams, Any], Coroutine[Deferred[Any], Any, Answer]]
     answer: type[Answer]
     for_the_asker: bool = False
+    any_time: bool = False
 
 
 @attrs.frozen
@@ -238,14 +243,15 @@ class Listing:
 
     run: Callable[[Seams, Any], AsyncGenerator[Item, None]]
     for_the_asker: bool = True
+    any_time: bool = False
 
 
 TABLE: Mapping[type[Command], Single | Listing] = {
-    Status: Single(status, DaemonStatus, for_the_asker=True),
-    Stop: Single(stop, Stopping),
+    Status: Single(status, DaemonStatus, for_the_asker=True, any_time=True),
+    Stop: Single(stop, Stopping, any_time=True),
     ReloadConfig: Single(reload_config, Done),
     PruneJobs: Single(prune_jobs, PruneOutcome),
-    ReopenLogs: Single(reopen_logs, Done),
+    ReopenLogs: Single(reopen_logs, Done, any_time=True),
     ListJobs: Listing(list_jobs),
     JobInfo: Listing(job_info),
     CancelJob: Single(cancel_job, JobCancelled),
@@ -254,16 +260,37 @@ TABLE: Mapping[type[Command], Single | Listing] = {
     CancelQueue: Single(cancel_queue, QueueCancelled),
     ListHosts: Listing(list_hosts),
     RefreshHosts: Single(refresh_hosts, Done),
-    DistStart: Single(dist, Done),
-    DistStop: Single(dist, Done),
+    DistStart: Single(dist, Done, any_time=True),
+    DistStop: Single(dist, Done, any_time=True),
 }
 
 
 def carry_out(seams: Seams, entry: Single, command: Command) -> Deferred[Answer]:
-    """Do what a command says; see :func:`answerable` for how it can end."""
+    """Do what a command says; see :func:`answerable` for how it can end.
+
+    Raises:
+        NotAvailable: The daemon isn't ready for it.
+    """
+    _admit(seams, entry)
     if not entry.for_the_asker:
         _log.info("control.command", command=command.command)
     return answerable(entry.run(seams, command), command.command)
+
+
+def begin(seams: Seams, entry: Listing, command: Command) -> AsyncGenerator[Item, None]:
+    """Begin a list; each step of it is to be made :func:`answerable`.
+
+    Raises:
+        NotAvailable: The daemon isn't ready for it.
+    """
+    _admit(seams, entry)
+    return entry.run(seams, command)
+
+
+def _admit(seams: Seams, entry: Single | Listing) -> None:
+    # The socket is there first of all, so that start-up can be watched; the jobs come later.
+    if not entry.any_time and not _is_ready(seams.daemon):
+        raise NotAvailable("the daemon is still starting")
 
 
 def answerable(work: Coroutine[Deferred[Any], Any, T], what: str) -> Deferred[T]:

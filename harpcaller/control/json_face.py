@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from twisted.internet.defer import Deferred
 
-from harpcaller.control.commands import TABLE, Listing, Seams, answerable, carry_out
+from harpcaller.control.commands import TABLE, Listing, Seams, answerable, begin, carry_out
 from harpcaller.control.flow import Outlet
 from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
@@ -88,7 +88,7 @@ class JsonFace:
             entry = TABLE[type(command)]
             self._for_the_asker = entry.for_the_asker
             if isinstance(entry, Listing):
-                items = entry.run(self._seams, command)
+                items = begin(self._seams, entry, command)
                 await answerable(self._write_items(items), command.command)
                 closing = encode_answer(Done())
             else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 
-from harpcaller.control.commands import TABLE, Listing, Single, answerable
+from harpcaller.control.commands import TABLE, Listing, Single, answerable, begin, carry_out
 from harpcaller.errors import InvalidJobId, StorageError, WireError
 from harpcaller.interfaces import Pruned, StoredJob
 from harpcaller.testing.dispatcher import FakeDaemon, FakeDispatcher
@@ -20,6 +21,7 @@ from harpcaller.wire.control import (
     InternalError,
     NotAvailable,
     QueueName,
+    fields_of,
 )
 from harpcaller.wire.control_answers import (
     Answer,
@@ -74,7 +76,7 @@ class CommandCase(HouseCase):
     def doing(self, command: Command) -> Deferred[Answer]:
         entry = TABLE[type(command)]
         assert isinstance(entry, Single)
-        return answerable(entry.run(self.world.seams, command), command.command)
+        return carry_out(self.world.seams, entry, command)
 
     def do(self, command: Command) -> Answer:
         return self.successResultOf(self.doing(command))
@@ -90,7 +92,7 @@ class CommandCase(HouseCase):
     def listing(self, command: Command) -> Deferred[list[Item]]:
         entry = TABLE[type(command)]
         assert isinstance(entry, Listing)
-        items = entry.run(self.world.seams, command)
+        items = begin(self.world.seams, entry, command)
 
         async def collect() -> list[Item]:
             return [item async for item in items]
@@ -106,6 +108,32 @@ class TableTests(CommandCase):
     def test_every_command_is_in_the_table(self) -> None:
         """No command can be sent that nobody carries out."""
         self.assertEqual(set(COMMANDS.values()), set(TABLE))
+
+
+class StartingTests(CommandCase):
+    def test_most_commands_need_a_daemon_that_has_started(self) -> None:
+        """Before the jobs are known again, nobody is told that there are none."""
+        self.world.daemon = FakeDaemon(started=False)
+        for command, entry in TABLE.items():
+            arguments: dict[str, Any] = {
+                field.name: "" for field in fields_of(command) if field.required
+            }
+            asked = command(**arguments)
+            if entry.any_time:
+                continue
+            if isinstance(entry, Listing):
+                error = self.assertRaises(NotAvailable, begin, self.world.seams, entry, asked)
+            else:
+                error = self.assertRaises(NotAvailable, carry_out, self.world.seams, entry, asked)
+            self.assertEqual("the daemon is still starting", str(error))
+        self.assertEqual(0, len(self.world.daemon.waiting))
+
+    def test_a_starting_daemon_can_be_stopped(self) -> None:
+        """And be asked how far it is, and its log be moved."""
+        self.world.daemon = FakeDaemon(started=False)
+        for command in (control.Stop(), control.Status(), control.ReopenLogs()):
+            self.do(command)
+        self.assertEqual(1, self.world.daemon.stops)
 
 
 class DaemonTests(CommandCase):
