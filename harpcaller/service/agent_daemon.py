@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -219,7 +220,8 @@ class AgentDaemon(Service):
 
     async def reload(self) -> None:
         """Read all files again, and put them in force as far as they can be used."""
-        notify("RELOADING=1", self._environ)
+        now = time.monotonic_ns() // 1000
+        notify(f"RELOADING=1\nMONOTONIC_USEC={now}", self._environ)
         order = self._parts.order
         try:
             parts = self._read_parts()
