@@ -16,7 +16,13 @@ from harpcaller.agent.proc import Account
 from harpcaller.agent.procedures import NotLoadable, Procedures
 from harpcaller.agent.procedures import load as load_procedures
 from harpcaller.agent.tls import NotUsable, load_context
-from harpcaller.config.agent import DEFAULT_PATH, DEFAULT_PROCEDURES, AgentSettings, load
+from harpcaller.config.agent import (
+    DEFAULT_PATH,
+    DEFAULT_PROCEDURES,
+    AgentSettings,
+    LoadedAgent,
+    load,
+)
 from harpcaller.config.problems import ConfigurationError, Problem
 
 
@@ -65,7 +71,10 @@ def read_parts(command: CommandLine) -> AgentParts:
     Raises:
         ConfigurationError: Something can't be used; tells all that is wrong.
     """
-    loaded = load(command.config)
+    return _parts(command, load(command.config))
+
+
+def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     settings = loaded.settings
     problems: list[Problem] = []
     backend = _backend(settings, problems)
@@ -148,15 +157,13 @@ def examine(command: CommandLine) -> Verdict:
     """Check all files; runs the procedures file in this very process."""
     problems: list[str] = []
     warnings: list[str] = []
-    parts: AgentParts | None = None
     settings: AgentSettings | None = None
     try:
-        parts = read_parts(command)
+        loaded = load(command.config)
+        settings = loaded.settings
+        warnings.extend(map(str, _parts(command, loaded).warnings))
     except ConfigurationError as error:
         problems.extend(map(str, error.problems))
-    else:
-        settings = parts.settings
-        warnings.extend(map(str, parts.warnings))
     order = command.order(settings)
     count = 0
     try:
