@@ -12,7 +12,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    fail,
+    succeed,
+)
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -21,6 +28,7 @@ from zope.interface import implementer
 from harpcaller.dispatcher.following import Follower, unaccounted
 from harpcaller.dispatcher.living import Crowd, LivingJob
 from harpcaller.dispatcher.outcome import outcome
+from harpcaller.dispatcher.sink import JobSink
 from harpcaller.errors import (
     MissingResult,
     Shutdown,
@@ -32,7 +40,6 @@ from harpcaller.interfaces import (
     Ended,
     IBoard,
     ICaller,
-    ICallSink,
     IDispatcher,
     IFollower,
     IHosts,
@@ -60,25 +67,6 @@ class CallSettings:
 
     default_timeout: float = 600
     max_exec_time: float = 600
-
-
-@implementer(ICallSink)
-@attrs.frozen
-class _JobSink:
-    """Where a running job's records go: through its machine into the store."""
-
-    _job: LivingJob
-    _store: IJobStore
-    _now: Callable[[], float]
-
-    def record(self, data: Raw) -> Deferred[None]:
-        fact = self._job.life.said(self._now(), data)
-        if fact is None:
-            return succeed(None)
-        return self._store.add(self._job.job_id, fact).addCallback(self._stored)
-
-    def _stored(self, _: None) -> None:
-        self._job.stored()
 
 
 @implementer(IDispatcher)
@@ -121,8 +109,12 @@ class Dispatcher:
         self._living: dict[JobId, LivingJob] = {}
         self._running: set[LivingJob] = set()
         self._none_running = Crowd(clock)
-        self._retries: dict[LivingJob, IDelayedCall] = {}
+        self._ends_under_way = 0
+        self._no_ends_under_way = Crowd(clock)
+        self._retries: dict[LivingJob, tuple[Ended, IDelayedCall]] = {}
         self._stopping = False
+        self._hurried = False
+        self._last_chance = False
         self._grace: Deferred[None] | None = None
 
     # --- Submitting --------------------------------------------------------------------
@@ -178,7 +170,8 @@ class Dispatcher:
             assert ended is not None
             endings.append(self._end(job, ended))
         # One that can't be stored is tried again like any other end.
-        return DeferredList(endings, consumeErrors=True).addCallback(lambda _: None)
+        stored = [ending.addErrback(_was_logged) for ending in endings]
+        return _shielded(DeferredList(stored).addCallback(lambda _: None))
 
     def _await_turn(self, job: LivingJob, call: Call | None) -> None:
         if job.place is not None:
@@ -200,14 +193,14 @@ class Dispatcher:
         except WireError as error:
             ending = Failed.because(error)
         except CancelledError:
-            # Whoever cancelled has seen to the end.
-            return
+            # If it was our cancel, the job has ended, and this comes too late to count.
+            ending = Failed.because(SystemFailure("the dispatcher gave the call up"))
         except Exception:  # noqa: BLE001  # a bug of ours must not leave a job without an end
             _log.bug("job.bug", Failure(), job=job.job_id)
             ending = Failed.because(SystemFailure("the dispatcher failed; its log tells more"))
         ended = job.life.finished(self._now(), ending)
         if ended is not None:
-            _ = self._end(job, ended).addErrback(_will_be_tried_again)
+            _ = self._end(job, ended).addErrback(_was_logged)
 
     async def _carry_out(self, job: LivingJob, call: Call | None) -> Ending:
         if call is None:
@@ -226,7 +219,7 @@ class Dispatcher:
         # Connecting goes on while the start is being stored; the request waits for it, so
         # a job whose start a crash made forgotten has certainly not run.
         clearance = self._store.add(job.job_id, started).addCallback(lambda _: job.stored())
-        sink = _JobSink(job, self._store, self._now)
+        sink = JobSink(job, self._store, self._now)
         return await self._caller.call(host, call, limits, sink, clearance)
 
     # --- Ending ------------------------------------------------------------------------
@@ -237,9 +230,14 @@ class Dispatcher:
         Fails with StorageError when the end can't be stored now; it will be, later.
         """
         job = self._living.get(job_id)
-        ended = None if job is None else job.life.cancelled(self._now())
-        if job is None or ended is None:
+        if job is None:
             return succeed(False)
+        ended = job.life.cancelled(self._now())
+        if ended is None:
+            # It has ended, but that is nobody's to know before it is stored.
+            if job in self._retries:
+                return fail(StorageError("the job has ended, but its end can't be stored now"))
+            return job.wait_for_end(self._clock).addCallback(lambda _: False)
         if job.run is not None:
             job.run.cancel()
         return _shielded(self._end(job, ended).addCallback(lambda _: True))
@@ -264,31 +262,51 @@ class Dispatcher:
         return ended
 
     def _end(self, job: LivingJob, ended: Ended) -> Deferred[None]:
-        """Store a job's end, then tell; fails if it can't be stored, and is tried again."""
+        """Store a job's end, then tell.
+
+        Fails with StorageError, of which the log tells; the end is tried again then.
+        """
 
         def stored(_: None) -> None:
-            del self._living[job.job_id]
-            self._running.discard(job)
-            if job.place is not None:
-                job.place.leave()
             _log.info("job.ended", job=job.job_id, **outcome(ended.ending))
-            job.ended()
-            if not self._running:
-                self._none_running.tell()
+            self._dismiss(job)
 
-        def failed(failure: Failure) -> Failure:
-            if isinstance(failure.value, StorageError):
-                _log.error("job.end_not_stored", job=job.job_id, reason=failure.value.message)
-                self._retries[job] = self._clock.callLater(
-                    self.RETRY_SECONDS, self._end_again, job, ended
-                )
-            return failure
+        def failed(failure: Failure) -> None:
+            if not isinstance(failure.value, StorageError):
+                # Trying again won't help; nobody is to wait for it.
+                _log.bug("job.bug", failure, job=job.job_id)
+                self._dismiss(job)
+                raise StorageError("the job's end couldn't be stored; the log tells more")
+            _log.error("job.end_not_stored", job=job.job_id, reason=failure.value.message)
+            if not self._last_chance:
+                again = self._clock.callLater(self.RETRY_SECONDS, self._end_again, job)
+                self._retries[job] = (ended, again)
+            raise failure.value
 
-        return self._store.add(job.job_id, ended).addCallbacks(stored, failed)
+        self._ends_under_way += 1
+        return (
+            self._store.add(job.job_id, ended).addCallbacks(stored, failed).addBoth(self._settled)
+        )
 
-    def _end_again(self, job: LivingJob, ended: Ended) -> None:
-        del self._retries[job]
-        _ = self._end(job, ended).addErrback(_will_be_tried_again)
+    def _dismiss(self, job: LivingJob) -> None:
+        """Let go of a job that is over, and tell those who wait for that."""
+        del self._living[job.job_id]
+        self._running.discard(job)
+        if job.place is not None:
+            job.place.leave()
+        job.ended()
+        if not self._running:
+            self._none_running.tell()
+
+    def _settled(self, result: _T) -> _T:
+        self._ends_under_way -= 1
+        if not self._ends_under_way:
+            self._no_ends_under_way.tell()
+        return result
+
+    def _end_again(self, job: LivingJob) -> None:
+        ended, _call = self._retries.pop(job)
+        _ = self._end(job, ended).addErrback(_was_logged)
 
     # --- Stopping ----------------------------------------------------------------------
 
@@ -302,13 +320,14 @@ class Dispatcher:
         return Deferred.fromCoroutine(self._stop(grace_seconds))
 
     def hurry(self) -> None:
-        """Cut the grace of :meth:`stop` short."""
+        """Cut the grace of :meth:`stop` short, also one that is yet to begin."""
+        self._hurried = True
         if self._grace is not None:
             self._grace.cancel()
 
     async def _stop(self, grace_seconds: float) -> None:
         self._stopping = True
-        if self._running:
+        if self._running and not self._hurried:
             _log.info("dispatcher.waits_for_jobs", running=len(self._running))
             self._grace = self._none_running.wait().addTimeout(grace_seconds, self._clock)
             try:
@@ -316,11 +335,14 @@ class Dispatcher:
             except (TimeoutError, CancelledError):
                 _log.warn("dispatcher.cancels_jobs", running=len(self._running))
             self._grace = None
-        running = [self.cancel(job.job_id) for job in self._running]
-        await DeferredList(running, consumeErrors=True)
-        for retry in self._retries.values():
-            retry.cancel()
-        self._retries.clear()
+        self._last_chance = True
+        for job, (_ended, again) in list(self._retries.items()):
+            again.cancel()
+            self._end_again(job)
+        for job in list(self._running):
+            _ = self.cancel(job.job_id).addErrback(_was_logged)
+        if self._ends_under_way:
+            await self._no_ends_under_way.wait()
 
     # --- Reading -----------------------------------------------------------------------
 
@@ -385,6 +407,6 @@ def _shielded(work: Deferred[_T]) -> Deferred[_T]:
     return asker
 
 
-def _will_be_tried_again(failure: Failure) -> None:
+def _was_logged(failure: Failure) -> None:
     """Take the failure of an end that was logged when it happened."""
     failure.trap(StorageError)

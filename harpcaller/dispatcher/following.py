@@ -64,5 +64,5 @@ class Follower:
 
 
 def unaccounted() -> MissingResult:
-    """Give the error of a job that neither lives nor has an end (its dispatcher stops)."""
-    return MissingResult("the dispatcher is stopping, and the job's end isn't known")
+    """Give the error of a job that neither lives nor has an end (which only a bug can make)."""
+    return MissingResult("the job is over, but the dispatcher could not keep how it ended")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.defer import CancelledError, Deferred
 
 from harpcaller.dispatcher.living import Crowd, LivingJob
 from harpcaller.wire.client import JobId
 from tests.house import HouseCase
+
+
+def _note(told: list[int], number: int, _: None) -> None:
+    told.append(number)
 
 
 class CrowdTests(HouseCase):
@@ -18,7 +24,7 @@ class CrowdTests(HouseCase):
         """On the clock's next turn, in the order they came, however often it was asked."""
         told: list[int] = []
         for number in range(20):
-            _ = self.crowd.wait().addCallback(lambda _, number=number: told.append(number))
+            _ = self.crowd.wait().addCallback(partial(_note, told, number))
         self.crowd.tell()
         self.crowd.tell()
         self.assertEqual([], told)
@@ -60,7 +66,12 @@ class CrowdTests(HouseCase):
     def test_one_sends_others_away(self) -> None:
         """Who is told may make the next ones give up; those behind them are told all the same."""
         waiting = [self.crowd.wait() for _ in range(10)]
-        _ = waiting[0].addCallback(lambda _: [each.cancel() for each in waiting[1:5]])
+
+        def send_away(_: None) -> None:
+            for each in waiting[1:5]:
+                each.cancel()
+
+        _ = waiting[0].addCallback(send_away)
         self.crowd.tell()
         self.clock.advance(0)
         for each in waiting[1:5]:

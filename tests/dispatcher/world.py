@@ -7,7 +7,8 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import implementer
 
 from harpcaller.dispatcher.dispatcher import CallSettings, Dispatcher
 from harpcaller.interfaces import Ended, Host, LeftOver, Page, Recorded, Started, Submitted
@@ -66,7 +67,8 @@ class DispatcherCase(HouseCase):
 
     def begin(self) -> list[LeftOver]:
         """Make a new dispatcher of the store, as after a start; gives what it has to recover."""
-        left_over = list(self.successResultOf(self.store.open()))
+        opened: Deferred[Any] = self.store.open()
+        left_over: list[LeftOver] = list(self.successResultOf(opened))
         self.caller = FakeCaller()
         self.board = Board(self.clock)
         self.dispatcher = Dispatcher(
@@ -146,6 +148,7 @@ class DispatcherCase(HouseCase):
         """Gather the kinds and contexts of what is logged from now on."""
         events: list[tuple[str, Mapping[str, Any]]] = []
 
+        @implementer(ILogObserver)
         def observe(event: Mapping[str, Any]) -> None:
             if "kind" in event:
                 events.append((event["kind"], event["context"]))

@@ -1,0 +1,33 @@
+"""Where a running job's records go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from harpcaller.dispatcher.living import LivingJob
+from harpcaller.interfaces import ICallSink, IJobStore
+from harpcaller.wire.values import Raw
+
+
+@implementer(ICallSink)
+@attrs.frozen
+class JobSink:
+    """Takes records through the job's machine into the store."""
+
+    _job: LivingJob
+    _store: IJobStore
+    _now: Callable[[], float]
+
+    def record(self, data: Raw) -> Deferred[None]:
+        """Store a record, unless the job has ended."""
+        fact = self._job.life.said(self._now(), data)
+        if fact is None:
+            return succeed(None)
+        return self._store.add(self._job.job_id, fact).addCallback(self._stored)
+
+    def _stored(self, _: None) -> None:
+        self._job.stored()
