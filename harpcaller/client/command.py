@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Callable, TextIO
 
 from harpcaller.client.dispatcher import Dispatcher
@@ -138,11 +138,10 @@ class _Terminal:
 
     def attend(self, job_id: JobId, look: Callable[[], int]) -> int:
         """Look on while the job runs; ^C ends the looking, and only a second one the job."""
-        try:
+        with suppress(KeyboardInterrupt):
             return look()
-        except KeyboardInterrupt:
-            self.message(f"job {job_id} goes on; ^C again within 2 seconds cancels it")
         try:
+            self.message(f"job {job_id} goes on; ^C again within 2 seconds cancels it")
             self._pause(_SECOND_THOUGHT_SECONDS)
         except KeyboardInterrupt:
             if self.dispatcher.ask(Cancel(job_id)) == CancelOutcome(True):
@@ -176,10 +175,14 @@ def _call(terminal: _Terminal) -> int:
         job = build({"job": encode(job_id)}).decode("utf-8")
         terminal.line(job if options.json else job_id)
         return DONE
-    terminal.message(f"job {job_id}")
-    if options.follow:
-        return terminal.attend(job_id, lambda: terminal.follow(FollowStream(job_id, since=0)))
-    return terminal.attend(job_id, lambda: terminal.wait(job_id))
+
+    def look() -> int:
+        terminal.message(f"job {job_id}")
+        if options.follow:
+            return terminal.follow(FollowStream(job_id, since=0))
+        return terminal.wait(job_id)
+
+    return terminal.attend(job_id, look)
 
 
 def _arguments(words: Sequence[str]) -> Raw:

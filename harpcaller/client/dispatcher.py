@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 
 from harpcaller.client.channel import Channel, open_socket, shown_address
@@ -218,5 +219,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Close the kept connections; the next request opens a new one."""
-        while self._kept:
-            self._kept.pop().channel.close()
+        with suppress(IndexError):
+            # Another thread may take the last one at any moment.
+            while True:
+                self._kept.pop().channel.close()
