@@ -72,8 +72,7 @@ class Pruning:
             if not found:
                 break
             position = found[-1][:2]
-            # What has ended but isn't filed yet is for the next time.
-            jobs = [(job_id, serial) for _, serial, job_id in found if not self._shelf.get(job_id)]
+            jobs = [(job_id, serial) for _, serial, job_id in found if self._is_filed(job_id)]
             if jobs:
                 await self._announce(jobs)
             for job_id, serial in jobs:
@@ -88,3 +87,14 @@ class Pruning:
             await self._background.turn()
         self._log.info("store.pruned", removed=removed, failed=failed)
         return Pruned(removed, failed)
+
+    def _is_filed(self, job_id: JobId) -> bool:
+        """Make sure that a job isn't in hand; one that can't be filed is for the next time."""
+        job = self._shelf.get(job_id)
+        if job is None:
+            return True
+        try:
+            self._shelf.file(job)
+        except OSError:
+            return False
+        return self._shelf.get(job_id) is None

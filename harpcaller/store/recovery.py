@@ -5,7 +5,9 @@ write each at its place; doing it twice, or being killed half way, changes nothi
 
 Which jobs hadn't ended is not looked up in the files, of which there may be millions:
 beside a segment lies the list of jobs that lived when it was begun (``00000007.living``), and
-the journal tells what changed since.  Only without such a list every file is looked at.
+the journal tells what changed since.  The list is written when everything that older segments
+tell is safe in the files, so the newest whole list says where replaying begins.  Only without
+any list every file is looked at.
 
 The list is a line ``harpcaller-living 1 <count> <crc32 of the rest, 8 hex digits>``, then the job
 ids, one a line.
@@ -136,7 +138,6 @@ def remove_segments(disk: Disk, directory: str, before: int) -> None:
         OSError: Something couldn't be removed; what is removed is no longer needed.
     """
     names = disk.names(f"{directory}/{JOURNAL}")
-    # Segments go first: a list without its segment does no harm.
     for number in filter(None, map(segment_number, names)):
         if number < before:
             disk.remove(segment_path(directory, number))
@@ -153,10 +154,7 @@ def write_living(disk: Disk, directory: str, number: int, living: Iterable[JobId
     """
     ids = list(living)
     text = "".join(f"{job_id}\n" for job_id in ids).encode("ascii")
-    path = living_path(directory, number)
-    if disk.size(path) is not None:
-        disk.remove(path)
-    handle = disk.create_log(path, synced=False)
+    handle = disk.create_log(living_path(directory, number), synced=False)
     try:
         disk.append(handle, b"harpcaller-living 1 %d %08x\n%s" % (len(ids), crc32(text), text))
         disk.sync(handle)
@@ -166,11 +164,8 @@ def write_living(disk: Disk, directory: str, number: int, living: Iterable[JobId
 
 
 def read_living(disk: Disk, directory: str, number: int) -> list[JobId] | None:
-    """Read which jobs lived as a segment began; None if that can't be had."""
-    try:
-        handle = disk.open(living_path(directory, number))
-    except FileNotFoundError:
-        return None
+    """Read which jobs lived as a segment began; None if the list isn't whole."""
+    handle = disk.open(living_path(directory, number))
     try:
         data = disk.read(handle, 0, disk.length(handle))
     finally:
@@ -215,12 +210,11 @@ def replay(disk: Disk, directory: str, log: EventLog) -> Replayed:
         OSError: A file can't be read or written; nothing is lost by trying again.
     """
     numbers = segments(disk, directory)
-    found = Replayed()
-    if not numbers:
-        return found
-    found.last = numbers[-1]
-    living = read_living(disk, directory, numbers[0])
+    first, living = _newest_living(disk, directory, log)
+    found = Replayed(last=max([first, *numbers]))
     began: dict[JobId, None] = dict.fromkeys(living or ())
+    # What is older than the list is safe in the files already; removing it didn't work.
+    numbers = [number for number in numbers if number >= first]
     headers = _headers(disk, directory, numbers, log)
     good = {key: length for header in headers for key, length in header.good.items()}
     lines = _Lines(disk, directory, log, may_create=True)
@@ -253,6 +247,17 @@ def replay_again(disk: Disk, directory: str, before: int, log: EventLog) -> None
             for entry in _entries(disk, directory, number, good):
                 lines.add(entry)
     lines.write()
+
+
+def _newest_living(disk: Disk, directory: str, log: EventLog) -> tuple[int, list[JobId] | None]:
+    """The newest list of living jobs that is whole, and the number it is for."""
+    names = disk.names(f"{directory}/{JOURNAL}")
+    for number in sorted(filter(None, map(living_number, names)), reverse=True):
+        living = read_living(disk, directory, number)
+        if living is not None:
+            return number, living
+        log.warn("store.living_damaged", segment=number)
+    return 0, None
 
 
 def _headers(disk: Disk, directory: str, numbers: list[int], log: EventLog) -> list[Header]:

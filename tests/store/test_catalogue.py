@@ -19,8 +19,11 @@ class _Refusing(sqlite3.Connection):
     """A database that refuses to be changed, in a way that may pass or one that doesn't."""
 
     error: sqlite3.Error | None = None
+    refuses_changes: sqlite3.Error | None = None
 
     def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
+        if self.refuses_changes is not None and sql.startswith("BEGIN"):
+            raise self.refuses_changes
         if self.error is not None and not sql.startswith(("PRAGMA", "ROLLBACK")):
             raise self.error
         return super().execute(sql, values)
@@ -183,6 +186,49 @@ class RebuildTests(IndexCase):
 DONE_STATUS = "ended"
 
 
+class OpeningTroubleTests(IndexCase):
+    """The index makes trouble while the store is opened."""
+
+    has_refused = False
+
+    def test_cannot_be_written(self) -> None:
+        """An index that can't take what the journal tells keeps the store closed."""
+        self.kill()
+        real = self.disk.database
+        refused = sqlite3.OperationalError("database or disk is full")
+
+        def late(path: str) -> sqlite3.Connection:
+            connection = real(path)
+            assert isinstance(connection, _Refusing)
+            connection.refuses_changes = refused
+            return connection
+
+        self.disk.database = late  # type: ignore[method-assign]  # a fake of a fake
+        error = self.failureResultOf(self.store.open(), StorageError).value
+        self.assertIn("index", error.message)
+        self.disk.database = real  # type: ignore[method-assign]  # likewise
+        self.open()
+        self.assertEqual(ALL, self.states())
+
+    def test_damage_found_while_opening(self) -> None:
+        """Damage that shows only then has the index made anew; the store opens."""
+        self.kill()
+        real = self.disk.database
+
+        def late(path: str) -> sqlite3.Connection:
+            connection = real(path)
+            assert isinstance(connection, _Refusing)
+            if not self.has_refused:
+                connection.refuses_changes = sqlite3.DatabaseError("malformed")
+                self.has_refused = True
+            return connection
+
+        self.disk.database = late  # type: ignore[method-assign]  # a fake of a fake
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+
 class TroubleTests(IndexCase):
     """The index can't be read or written while the store runs."""
 
@@ -235,6 +281,31 @@ class TroubleTests(IndexCase):
         self.failureResultOf(self.store.jobs(0, 10), StorageError)
         self.let_turn()
         self.assertEqual([*ALL, (20, "ended")], self.states())
+
+    def test_trouble_for_long(self) -> None:
+        """An index that can't be written for very long is given up and made anew."""
+        self.refuse(sqlite3.OperationalError("database or disk is full"))
+        for number in range(1, 20_100):
+            self.store._rooms.index.started(3, float(number))  # type: ignore[union-attr]  # quicker than jobs
+        error = self.failureResultOf(self.store.jobs(0, 10), StorageError).value
+        self.assertIn("made anew", error.message)
+        self.refuse(None)
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+    def test_half_written(self) -> None:
+        """Changes that fail half way are taken back, and written whole later."""
+        connection = self.connections[0]
+        self.listing()
+        self.run_job(30)
+
+        def refuse(sql: str, rows: Any) -> sqlite3.Cursor:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        connection.executemany = refuse  # type: ignore[method-assign]  # a fake
+        self.failureResultOf(self.store.jobs(0, 10), StorageError)
+        del connection.executemany
+        self.assertEqual([*ALL, (30, "ended")], self.states())
 
     def test_checkpoint_needs_the_index(self) -> None:
         """The journal isn't dropped while the index hasn't what it tells."""

@@ -226,6 +226,30 @@ class RecoveryTests(FileCase):
             write_file(f"{self.directory}/journal/{name}", damage)
             self.assertEqual([job(2)], [one.job_id for one in self.open()])
 
+    def test_old_segments_left_behind(self) -> None:
+        """Segments that a checkpoint couldn't remove are passed over, in any mixture."""
+        self.run_job(1)
+        self.submit(2)
+        old = self.segment()
+        self.disk.failing["remove"] = errno.EPERM
+        self.close()
+        self.disk.recover()
+        os.unlink(old.replace(".log", ".living"))
+        self.disk.calls.clear()
+        self.assertEqual([job(2)], [one.job_id for one in self.open()])
+        self.assertNotIn("write_at", self.disk.calls)
+        self.assertEqual(DONE, self.finish(self.store.ending(job(1))))
+
+    def test_damaged_file_when_journal_is_lost(self) -> None:
+        """Looking at every file, damaged ones are told of and passed over."""
+        self.run_job(1)
+        self.submit(2)
+        self.close()
+        for name in self.journal():
+            os.unlink(f"{self.directory}/journal/{name}")
+        write_file(self.file_of(job(1)), b"\0" * 50 + b"\n")
+        self.assertEqual([job(2)], [one.job_id for one in self.open()])
+
     def test_segment_without_header(self) -> None:
         """A segment that isn't one, or was never begun in earnest, is passed over."""
         self.submit(1)
@@ -362,6 +386,9 @@ class PrunedTests(FileCase):
         self.run_job(1)
         self.assertEqual(Pruned(0, 0), self.finish(self.store.prune(2000.0)))
         self.assertEqual(1, len(self.listing()))
+        self.disk.recover()
+        self.assertEqual(Pruned(1, 0), self.finish(self.store.prune(2000.0)))
+        self.assertEqual([], self.listing())
 
     def test_same_end_many_times(self) -> None:
         """Jobs that ended in the same moment are all found, over slices."""
