@@ -1,0 +1,155 @@
+"""A daemon and an agent stub, each a process of its own, in a folder that goes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from harpcaller.testing.certificates import make_authority
+
+_ROOT = Path(__file__).resolve().parent.parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+_CONFIG = """\
+listen = ["127.0.0.1:{port}"]
+ca_file = "{ca}"
+stream_directory = "{folder}/stream"
+host_db = "{folder}/hosts.db"
+host_db_script = "{script}"
+default_timeout = 3600
+max_exec_time = 3600
+shutdown_grace = 0
+"""
+
+
+@attrs.frozen
+class Usage:
+    """What a process has used so far."""
+
+    processor_seconds: float
+    resident_bytes: int
+
+
+@attrs.frozen
+class World:
+    """Where everything is."""
+
+    daemon_pid: int
+    port: int
+    agent_port: int
+    ca: Path
+
+    def usage(self) -> Usage:
+        """Ask the kernel what the daemon has used."""
+        process = Path("/proc", str(self.daemon_pid))
+        fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
+        resident = int(process.joinpath("statm").read_text().split()[1])
+        return Usage((int(fields[11]) + int(fields[12])) / _TICKS, resident * _PAGE)
+
+
+@contextmanager
+def world(*, profile: Path | None = None) -> Iterator[World]:
+    """Start the daemon and the agent stub; stop both at the end.
+
+    Args:
+        profile: If given, the daemon is run under cProfile, which writes this file.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="harpcaller-bench-"))
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        authority = make_authority()
+        agent = authority.issue().write(folder, "agent")
+        ca = folder / "ca.pem"
+        ca.write_bytes(authority.certificate_pem)
+        stub = _start("benchmarks.stub", str(agent.certificate), str(agent.key))
+        running.append(stub)
+        assert stub.stdout is not None
+        agent_port = int(stub.stdout.readline())
+        port = _free_port()
+        config = _configure(folder, ca=ca, port=port, agent_port=agent_port)
+        running.append(daemon := _start_daemon(folder, config, profile))
+        _wait_for(port, daemon, folder)
+        yield World(daemon.pid, port, agent_port, ca)
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        shutil.rmtree(folder)
+
+
+def run(module: str, *arguments: object) -> dict[str, float]:
+    """Run one of the other modules as a process, and read the line of JSON that it prints."""
+    with _start(module, *map(str, arguments)) as process:
+        output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{module} failed")
+    found = json.loads(output)
+    assert isinstance(found, dict)
+    return found
+
+
+def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, cwd=_ROOT
+    )
+
+
+def _configure(folder: Path, *, ca: Path, port: int, agent_port: int) -> Path:
+    entry = {
+        "hostname": "agent",
+        "address": "127.0.0.1",
+        "port": agent_port,
+        "credentials": {"user": "bench", "password": "secret"},
+    }
+    script = folder / "hosts"
+    script.write_text(f"#!/bin/sh\necho '{json.dumps(entry)}'\n")
+    script.chmod(0o700)
+    config = folder / "harpcaller.toml"
+    config.write_text(_CONFIG.format(port=port, ca=ca, folder=folder, script=script))
+    return config
+
+
+def _start_daemon(folder: Path, config: Path, profile: Path | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable]
+    if profile is not None:
+        command += ["-m", "cProfile", "-o", str(profile)]
+    command += [str(Path(sys.executable).with_name("twistd"))]
+    command += ["-n", "--pidfile=", "harpcaller", f"--config={config}"]
+    command += [f"--socket={folder / 'control'}"]
+    with open(folder / "log", "wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=_ROOT)
+
+
+def _wait_for(port: int, daemon: subprocess.Popen[bytes], folder: Path) -> None:
+    for _ in range(200):
+        if daemon.poll() is not None:
+            break
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"the daemon doesn't start:\n{(folder / 'log').read_text()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
