@@ -57,6 +57,11 @@ class FakeCall:
         self._ending: Ending | None = None
         _ = clearance.addCallbacks(self._cleared, self._not_cleared)
 
+    @property
+    def ending_told(self) -> bool:
+        """Whether the agent has said its last word, which may wait for records."""
+        return self._ending is not None
+
     def __repr__(self) -> str:
         return f"<FakeCall {self.call.procedure} on {self.host.hostname}: {self.stage.value}>"
 
@@ -70,7 +75,7 @@ class FakeCall:
 
     def record(self, data: bytes) -> None:
         """Let the agent stream a record."""
-        assert self.stage is Stage.ASKED and self._ending is None, self
+        assert self.stage is Stage.ASKED and not self.ending_told, self
         self.unstored += 1
         _ = self._sink.record(Raw(data)).addCallbacks(self._stored, self._over)
 
@@ -81,7 +86,7 @@ class FakeCall:
 
     def end(self, ending: Ending) -> None:
         """Let the agent tell the ending; it counts when the records before it are stored."""
-        assert self.stage is Stage.ASKED and self._ending is None, self
+        assert self.stage is Stage.ASKED and not self.ending_told, self
         self._ending = ending
         self._end_when_stored()
 
