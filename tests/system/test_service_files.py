@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 EXAMPLES = Path(__file__).parents[2] / "etc" / "harpcaller"
+AGENT_EXAMPLES = Path(__file__).parents[2] / "etc" / "harpd"
 
 
 class ServiceFileTests(TestCase):
@@ -20,18 +21,24 @@ class ServiceFileTests(TestCase):
             self.skipTest(f"{tool} isn't installed here")
         return path
 
-    def test_systemd_accepts_the_unit(self) -> None:
-        """No setting is misspelt; the daemon's own path is only known where it is installed."""
+    def accepts(self, example: Path, daemon: str) -> None:
         tool = self.needed("systemd-analyze")
-        unit = Path(self.mktemp()).absolute() / "harpcaller.service"
+        unit = Path(self.mktemp()).absolute() / example.name
         unit.parent.mkdir(parents=True)
-        text = (EXAMPLES / "harpcaller.service").read_text()
-        unit.write_text(text.replace("/usr/bin/harpcallerd", "/bin/true"))
+        unit.write_text(example.read_text().replace(f"/usr/bin/{daemon}", "/bin/true"))
         done = subprocess.run(
             [tool, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
         )
-        ours = [line for line in done.stderr.splitlines() if "harpcaller" in line]
+        ours = [line for line in done.stderr.splitlines() if example.stem in line]
         self.assertEqual((0, []), (done.returncode, ours), done.stderr)
+
+    def test_systemd_accepts_the_unit(self) -> None:
+        """No setting is misspelt; the daemon's own path is only known where it is installed."""
+        self.accepts(EXAMPLES / "harpcaller.service", "harpcallerd")
+
+    def test_systemd_accepts_the_agents_unit(self) -> None:
+        """Nor is one in the agent's."""
+        self.accepts(AGENT_EXAMPLES / "harpd.service", "harpd")
 
     def test_systemd_finds_a_mistake(self) -> None:
         """So that the test above means something."""
