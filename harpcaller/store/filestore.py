@@ -1,7 +1,7 @@
 """The store on disk: joins journal, jobs' files and index behind :class:`IJobStore`.
 
 A fact goes to the journal; once its batch is durable it can be read, and its Deferred fires; its
-line is filed some time later.  ``doc/store.md`` tells the whole story.
+line is filed some time later.  ``doc/store`` tells the whole story.
 """
 
 from __future__ import annotations

@@ -297,7 +297,7 @@ class FilingTests(FileCase):
         self.assertEqual(0o700, stat.S_IMODE(os.stat(folder).st_mode))
 
     def test_reads_like_the_manual(self) -> None:
-        """A job's file is the lines that doc/store.md shows."""
+        """A job's file is the lines that doc/store shows."""
         job_id = self.run_job(1, records=1)
         head, start, packet, end = read_file(self.file_of(job_id)).splitlines()
         self.assertIn(b'"harpcaller_job":1', head)
