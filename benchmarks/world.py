@@ -46,6 +46,7 @@ class Usage:
 class World:
     """Where everything is."""
 
+    folder: Path
     daemon_pid: int
     port: int
     agent_port: int
@@ -81,7 +82,7 @@ def world(*, profile: Path | None = None) -> Iterator[World]:
         config = _configure(folder, ca=ca, port=port, agent_port=agent_port)
         running.append(daemon := _start_daemon(folder, config, profile))
         _wait_for(port, daemon, folder)
-        yield World(daemon.pid, port, agent_port, ca)
+        yield World(folder, daemon.pid, port, agent_port, ca)
     finally:
         for process in reversed(running):
             process.terminate()
