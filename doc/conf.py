@@ -6,14 +6,16 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
-from harpcaller import __version__  # noqa: E402  # found through the path set above
+from manpages import listed  # noqa: E402  # found through the path set above
+
+from harpcaller import __version__  # noqa: E402  # likewise
 
 project = "harpcaller"
 author = "the harpcaller authors"
 project_copyright = author
 version = release = __version__
 
-extensions = ["machines"]
+extensions = ["machines", "manpages"]
 exclude_patterns = ["_build", "_ext", "news"]
 nitpicky = True
 default_role = None
@@ -25,14 +27,4 @@ html_theme_options = {"description": "Calls procedures on servers, keeps every r
 html_show_sourcelink = False
 
 man_show_urls = True
-# Each page's title stands in its NAME section: (document, name, purpose, authors, section).
-man_pages = [
-    (f"man/{path.stem}", path.stem[:-2], purpose, [author], int(path.stem[-1]))
-    for path, purpose in [
-        (HERE / "man" / "harp.1.rst", "call procedures through a dispatcher"),
-        (HERE / "man" / "harp.3.rst", "the client library"),
-        (HERE / "man" / "harpd.8.rst", "run procedures when they are called"),
-        (HERE / "man" / "harpcallerd.8.rst", "operate the dispatcher of calls"),
-    ]
-    if path.exists()
-]
+man_pages = listed(HERE / "man", author)
