@@ -58,10 +58,8 @@ class Shelf:
         self._jobs[job.job_id] = job
 
     def drop(self, job: LivingJob) -> None:
-        """Let go of a job, and of its tail if it has one."""
+        """Let go of a job of which nothing is durable."""
         del self._jobs[job.job_id]
-        if self._tailed.pop(job.job_id, None) is not None:
-            self._bytes -= len(job.tail)
 
     def has_file(self, job_id: JobId) -> bool:
         """Tell whether a job of this id was ever filed.

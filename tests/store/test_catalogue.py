@@ -11,19 +11,20 @@ from twisted.internet.defer import Deferred
 from harpcaller.errors import StorageError
 from harpcaller.interfaces import Pruned, Started
 from harpcaller.store.layout import INDEX
+from tests.store.fakes import HastyConnection
 from tests.store.filecase import FileCase, read_file, write_file
 from tests.store.jobs import call, ended, job
 
 
-class _Refusing(sqlite3.Connection):
+class _Refusing(HastyConnection):
     """A database that refuses to be changed, in a way that may pass or one that doesn't."""
 
     error: sqlite3.Error | None = None
-    refuses_changes: sqlite3.Error | None = None
+    refused: tuple[str, sqlite3.Error] | None = None  # only what begins so
 
     def execute(self, sql: str, values: Any = ()) -> sqlite3.Cursor:
-        if self.refuses_changes is not None and sql.startswith("BEGIN"):
-            raise self.refuses_changes
+        if self.refused is not None and sql.startswith(self.refused[0]):
+            raise self.refused[1]
         if self.error is not None and not sql.startswith(("PRAGMA", "ROLLBACK")):
             raise self.error
         return super().execute(sql, values)
@@ -200,7 +201,7 @@ class OpeningTroubleTests(IndexCase):
         def late(path: str) -> sqlite3.Connection:
             connection = real(path)
             assert isinstance(connection, _Refusing)
-            connection.refuses_changes = refused
+            connection.refused = ("BEGIN", refused)
             return connection
 
         self.disk.database = late  # type: ignore[method-assign]  # a fake of a fake
@@ -219,7 +220,7 @@ class OpeningTroubleTests(IndexCase):
             connection = real(path)
             assert isinstance(connection, _Refusing)
             if not self.has_refused:
-                connection.refuses_changes = sqlite3.DatabaseError("malformed")
+                connection.refused = ("BEGIN", sqlite3.DatabaseError("malformed"))
                 self.has_refused = True
             return connection
 
@@ -227,6 +228,23 @@ class OpeningTroubleTests(IndexCase):
         self.open()
         self.let_turn()
         self.assertEqual(ALL, self.states())
+
+    def test_cannot_be_asked(self) -> None:
+        """What the index can't tell for the moment is known from the journal."""
+        self.close()
+        real = self.disk.database
+        refused = sqlite3.OperationalError("locked")
+
+        def deaf(path: str) -> sqlite3.Connection:
+            connection = real(path)
+            assert isinstance(connection, _Refusing)
+            connection.refused = ("SELECT max(serial) FROM", refused)
+            return connection
+
+        self.disk.database = deaf  # type: ignore[method-assign]  # a fake of a fake
+        self.open()
+        self.submit(4)
+        self.assertEqual([*ALL, (4, "queued")], self.states())
 
 
 class TroubleTests(IndexCase):
@@ -281,6 +299,15 @@ class TroubleTests(IndexCase):
         self.failureResultOf(self.store.jobs(0, 10), StorageError)
         self.let_turn()
         self.assertEqual([*ALL, (20, "ended")], self.states())
+
+    def test_damage_noticed_on_close(self) -> None:
+        """Damage that shows while closing is left to the next start."""
+        self.submit(4)
+        self.refuse(sqlite3.DatabaseError("malformed"))
+        self.close()
+        self.open()
+        self.let_turn()
+        self.assertEqual([*ALL, (4, "queued")], self.states())
 
     def test_trouble_for_long(self) -> None:
         """An index that can't be written for very long is given up and made anew."""

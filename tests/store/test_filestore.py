@@ -202,6 +202,35 @@ class FailureTests(SteppedCase):
         self.stepped = False
         return list(self.restart())
 
+    def test_index_lost_under_way(self) -> None:
+        """A job whose submission is under way while the index is made anew is listed, too."""
+        self.do(1, Submitted(call(), 1.0))
+        (added,) = self.add(2, Submitted(call(), 1.0))
+        rooms = self.store._rooms
+        assert rooms is not None
+        rooms.index.start_over()
+        rooms.catalogue.complete()
+        self.let_turn()
+        self.assertEqual([job(1)], [one.job_id for one in self.listing()])
+        self.lane.drain()
+        self.successResultOf(added)
+        self.assertEqual([job(1), job(2)], [one.job_id for one in self.listing()])
+
+    def test_long_tail_that_ends(self) -> None:
+        """A job whose long record and end come in one batch is filed once."""
+        self.do(1, Submitted(call(), 1.0))
+        self.disk.calls.clear()
+        self.do(1, record(0, "x" * 100_000), ended())
+        self.assertEqual(1, self.disk.calls.count("write_at") // 2)
+
+    def test_file_again_later(self) -> None:
+        """A file that couldn't be written doesn't hold others up."""
+        self.disk.failing["write_at"] = errno.ENOSPC
+        self.do(1, Submitted(call(), 1.0), ended())
+        self.disk.recover()
+        self.do(2, Submitted(call(), 1.0), ended())
+        self.assertTrue(os.path.exists(self.file_of(job(2))))
+
 
 class EndDurabilityTests(SteppedCase):
     """With ``durability = "end"`` nobody waits for records."""
@@ -372,6 +401,23 @@ class RealDiskTests(FileCase):
         disk.sync_tree(handle)
         disk.close(handle)
         self.assertRaises(OSError, disk.sync_tree, handle)
+
+    def test_log(self) -> None:
+        """A log is appended to, synced and cut; one that is there isn't overwritten."""
+        disk = RealDisk()
+        disk.make_directory(self.directory)
+        path = f"{self.directory}/log"
+        handle = disk.create_log(path, synced=True)
+        disk.append(handle, b"one")
+        disk.append(handle, b"two")
+        disk.sync(handle)
+        disk.sync_directory(self.directory)
+        disk.cut(handle, 4)
+        disk.close(handle)
+        self.assertEqual(b"onet", read_file(path))
+        self.assertRaises(FileExistsError, disk.create_log, path, synced=False)
+        self.assertRaises(FileNotFoundError, disk.write_at, path + "x", 0, b"x", create=False)
+        disk.database(":memory:").close()
 
     def test_short_reads_and_ends(self) -> None:
         """Reading past the end gives what there is."""
