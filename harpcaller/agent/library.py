@@ -50,6 +50,7 @@ class Library:
         self._retry: IDelayedCall | None = None
         self._delay = FIRST_DELAY
         self._stopped = False
+        self._leaving: set[ITemplate] = set()
 
     async def load(self, order: Load) -> bool:
         """Put the procedures of a file in force.
@@ -73,12 +74,12 @@ class Library:
             self._log.error("agent.procedures_not_loaded", error=str(error), file=order.file)
             return False
         if load != self._loads or self._stopped:
-            template.retire()  # overtaken by a later load
+            self._let_go(template)  # overtaken by a later load
             return False
         old, self._current = self._current, template
         self._delay = FIRST_DELAY
         if old is not None:
-            old.retire()
+            self._let_go(old)
         self._log.info(
             "agent.procedures_loaded", file=order.file, procedures=len(template.procedures)
         )
@@ -108,13 +109,20 @@ class Library:
         return self._current.begin(name, arguments, events)
 
     async def stop(self) -> None:
-        """Have no procedures in force any more; waits for the template process's end."""
+        """Have no procedures in force any more; waits for all template processes' end."""
         self._stopped = True
         self._forget_retry()
         old, self._current = self._current, None
         if old is not None:
-            old.retire()
-            await old.gone()
+            self._let_go(old)
+        for template in list(self._leaving):
+            await template.gone()
+
+    def _let_go(self, template: ITemplate) -> None:
+        self._leaving.add(template)
+        template.retire()
+        # Fires without a value, and doesn't fail.
+        _ = template.gone().addCallback(lambda _: self._leaving.discard(template))
 
     def _lost(self, template: ITemplate) -> None:
         if template is not self._current:

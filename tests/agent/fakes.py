@@ -67,6 +67,7 @@ class FakeTemplate:
     processes: list[FakeProcess] = attrs.Factory(list)
     retired: bool = False
     broken: OSError | None = None
+    stays: list[Deferred[None]] | None = None
 
     def begin(self, name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
         if self.broken is not None:
@@ -80,7 +81,10 @@ class FakeTemplate:
 
     def gone(self) -> Deferred[None]:
         gone: Deferred[None] = Deferred()
-        gone.callback(None)
+        if self.stays is None:
+            gone.callback(None)
+        else:
+            self.stays.append(gone)
         return gone
 
 

@@ -116,6 +116,17 @@ class LibraryTests(HouseCase):
         self.assertFalse(self.successResultOf(loading))
         self.assertTrue(late.retired)
 
+    def test_stop_waits_for_replaced_ones(self) -> None:
+        """Stop waits for old templates, too, which may have calls yet."""
+        old = self.loaded("old")
+        old.stays = []
+        self.loaded("new")
+        stopping = Deferred.fromCoroutine(self.library.stop())
+        self.assertNoResult(stopping)
+        for gone in old.stays:
+            gone.callback(None)
+        self.successResultOf(stopping)
+
     def test_stop_while_a_dead_template_is_to_be_replaced(self) -> None:
         """Nothing is started after stop."""
         self.loaded("x")
