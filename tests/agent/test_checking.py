@@ -111,11 +111,51 @@ class CheckerTests(HouseCase):
         self.passes(GOOD, "other peer")
         self.successResultOf(self.ask(GOOD))
         self.refused(BAD, "other peer")
-        self.clock.advance(FORGOTTEN_SECONDS)
+        self.clock.advance(FORGOTTEN_SECONDS + 0.1)
         self.assertIn("unknown user", self.refused(BAD))
         self.assertIn("too many", self.refused(BAD))
         self.clock.advance(10 * MOST_FAILURES * FORGOTTEN_SECONDS)
         self.passes(GOOD)
+
+    def test_going_away_is_no_help(self) -> None:
+        """Who goes away before the answer is counted all the same, and costs nothing more."""
+        for number in range(MOST_FAILURES):
+            asking = self.ask(Credentials("me", str(number)))
+            asking.cancel()
+            self.failureResultOf(asking, CancelledError)
+        self.assertIn("too many failures", self.refused(GOOD))
+        self.work()
+        self.assertEqual(0, self.backend.asked)
+
+    def test_asking_many_at_once_is_no_help(self) -> None:
+        """No more questions are heard at once than one after the other."""
+        asking = [self.ask(Credentials("me", str(number))) for number in range(20)]
+        self.work()
+        self.assertEqual(MOST_FAILURES, self.backend.asked)
+        for one in asking:
+            self.failureResultOf(one, AuthError)
+
+    def test_too_many_questions(self) -> None:
+        """Questions that wait for a thread are bounded, whoever asks."""
+        self.patch(checking, "MOST_WAITING", 2)
+        waiting = [self.ask(Credentials("me", peer), peer) for peer in ("a", "b")]
+        third = self.ask(GOOD, "c")
+        self.assertIn("try again later", str(self.failureResultOf(third, AuthError).value))
+        self.work()
+        for one in waiting:
+            self.failureResultOf(one, AuthError)
+        self.passes(GOOD, "c")
+
+    def test_sources(self) -> None:
+        """Failures count for an IPv4 address, however written, or an IPv6 network."""
+        for peer, source in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("?", "?"),
+        ):
+            self.assertEqual(source, checking.source_of(peer))
 
     def test_bounded(self) -> None:
         """What is remembered is bounded; the oldest is forgotten first."""

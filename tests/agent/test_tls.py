@@ -40,6 +40,12 @@ class LoadTests(HouseCase):
         tls.context = load_context(certificate, key, str(self.ca.certificate))
         self.assertIsNot(context, tls.getContext())
 
+    def test_chain(self) -> None:
+        """Who signed the certificate may stand behind it in the file."""
+        chain = self.folder / "chain.pem"
+        chain.write_bytes(self.agent.certificate.read_bytes() + self.ca.certificate.read_bytes())
+        load_context(str(chain), str(self.agent.key), None)
+
     def test_troubles(self) -> None:
         """What is wrong is told, with the file."""
         good, key = self.agent.certificate, self.agent.key

@@ -3,7 +3,8 @@
 Hashing a password costs up to a second of a core.  So it happens in threads, once for
 callers that come at the same time with the same credentials, and not again for a while
 once they were found good; and an address from which too many wrong ones come is refused
-unheard for a while.
+unheard for a while.  Each question counts as a failure until it was answered well, so that
+it is no use to ask many at once, or to go away before the answer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Protocol
 
 import attrs
@@ -38,6 +40,9 @@ class Backend(Protocol):
     def authenticate(self, user: str, password: str) -> bool:
         """Tell whether this is the user's password; may block."""
 
+
+#: How many questions may wait for a thread.
+MOST_WAITING = 256
 
 #: Runs a function in a thread.
 InThread = Callable[[Callable[[], bool]], "Deferred[bool]"]
@@ -95,11 +100,7 @@ class Checker:
         digest = self._digest(credentials)
         if self._good.get(digest, 0.0) > self._clock.seconds():
             return
-        if self._failed_too_often(peer):
-            self._log.warn("agent.user_throttled", user=credentials.user, peer=peer)
-            raise AuthError("too many failures from this address; try again in a minute")
-        if not await self._ask(digest, credentials):
-            self._count_failure(peer)
+        if not await (self._same_question(digest) or self._ask(digest, credentials, peer)):
             self._log.warn("agent.user_refused", user=credentials.user, peer=peer)
             raise AuthError("unknown user or wrong password")
 
@@ -108,19 +109,43 @@ class Checker:
         message = b"%d:%b%b" % (len(user), user, credentials.password.encode())
         return hmac.digest(self._secret, message, hashlib.sha256)
 
-    def _ask(self, digest: bytes, credentials: Credentials) -> Deferred[bool]:
-        """Ask the backend, or join those who wait for the same answer."""
-        waiter: Deferred[bool] = Deferred(lambda gone: waiters.remove(gone))
-        if digest in self._waiting:
-            waiters = self._waiting[digest]
-            waiters.append(waiter)
-            return waiter
-        waiters = self._waiting[digest] = [waiter]
+    def _same_question(self, digest: bytes) -> Deferred[bool] | None:
+        """Join those who wait for the same answer, if there are any."""
+        waiters = self._waiting.get(digest)
+        return None if waiters is None else _waiter(waiters)
+
+    def _ask(self, digest: bytes, credentials: Credentials, peer: str) -> Deferred[bool]:
+        """Ask the backend.
+
+        Raises:
+            AuthError: There were too many failures, or there are too many questions.
+        """
+        source = source_of(peer)
+        if self._failed_too_often(source):
+            self._log.warn("agent.user_throttled", user=credentials.user, peer=peer)
+            raise AuthError("too many failures from this address; try again in a minute")
+        if len(self._waiting) >= MOST_WAITING:
+            self._log.warn("agent.too_many_to_check", user=credentials.user, peer=peer)
+            raise AuthError("too many users are being checked; try again later")
+        self._count_failure(source)
+        waiters: list[Deferred[bool]] = []
         backend, waiting, good = self._backend, self._waiting, self._good
+        waiting[digest] = waiters
+
+        def work() -> bool:
+            # By now they may all have gone away.
+            return bool(waiters) and (
+                backend.authenticate(credentials.user, credentials.password) is True
+            )
+
+        def failed(failure: Failure) -> bool:
+            self._log.bug("agent.authentication_failed", failure, user=credentials.user)
+            return False
 
         def answered(verdict: bool) -> None:
             del waiting[digest]
             if verdict:
+                self._forgive(source)
                 good[digest] = self._clock.seconds() + REMEMBERED_SECONDS
                 good.move_to_end(digest)
                 while len(good) > MOST_REMEMBERED:
@@ -128,24 +153,44 @@ class Checker:
             for one in waiters[:]:
                 one.callback(verdict)
 
-        def failed(failure: Failure) -> bool:
-            self._log.bug("agent.authentication_failed", failure, user=credentials.user)
-            return False
-
-        asked = self._in_thread(
-            lambda: backend.authenticate(credentials.user, credentials.password) is True
-        )
-        _ = asked.addErrback(failed).addCallback(answered)
+        waiter = _waiter(waiters)
+        _ = self._in_thread(work).addErrback(failed).addCallback(answered)
         return waiter
 
-    def _failed_too_often(self, peer: str) -> bool:
-        failures = self._failures.get(peer)
-        return failures is not None and failures.now(self._clock.seconds()) >= MOST_FAILURES
+    def _failed_too_often(self, source: str) -> bool:
+        failures = self._failures.get(source)
+        return failures is not None and failures.now(self._clock.seconds()) > MOST_FAILURES - 1
 
-    def _count_failure(self, peer: str) -> None:
+    def _count_failure(self, source: str) -> None:
         now = self._clock.seconds()
-        failures = self._failures.setdefault(peer, _Failures(0.0, now))
+        failures = self._failures.setdefault(source, _Failures(0.0, now))
         failures.level = failures.now(now) + 1
-        self._failures.move_to_end(peer)
+        self._failures.move_to_end(source)
         while len(self._failures) > MOST_PEERS:
             self._failures.popitem(last=False)
+
+    def _forgive(self, source: str) -> None:
+        failures = self._failures.get(source)
+        if failures is not None:
+            failures.level = failures.now(self._clock.seconds()) - 1
+            if failures.level <= 0:
+                del self._failures[source]
+
+
+def _waiter(waiters: list[Deferred[bool]]) -> Deferred[bool]:
+    """Make one more who waits; cancelling takes it out again."""
+    waiter: Deferred[bool] = Deferred(waiters.remove)
+    waiters.append(waiter)
+    return waiter
+
+
+def source_of(peer: str) -> str:
+    """Tell whom failures are counted for: an IPv4 address, or an IPv6 network of 64 bits."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer
+    if isinstance(address, IPv4Address):
+        return peer
+    mapped = address.ipv4_mapped
+    return str(ip_network((int(address), 64), strict=False) if mapped is None else mapped)
