@@ -28,6 +28,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from harpcaller.agent import worker
+from harpcaller.agent.groups import living_groups, signal_group
 from harpcaller.agent.orders import (
     MAX_LINE,
     End,
@@ -51,9 +52,8 @@ CONTROL = 3
 ORPHAN_GRACE = 5.0
 #: How often a group that is being ended is looked at, in seconds.
 _LOOK_EVERY = 0.05
-#: How long after SIGKILL a group that is still seen is waited for, in seconds: its last
-#: members may be zombies that their new parent doesn't collect.
-_AFTER_KILL = 1.0
+#: How often all processes are looked through for its members, in seconds; that costs more.
+_COUNT_EVERY = 0.25
 
 
 class _Call:
@@ -65,7 +65,6 @@ class _Call:
         self.pidfd = pidfd
         self.exit: Exited | None = None
         self.kill_at: float | None = None  # None: nobody asked for its end
-        self.give_up_at = math.inf
 
 
 class Template:
@@ -92,6 +91,7 @@ class Template:
         self._order = order
         self._clock = clock
         self._open = True
+        self._count_at = 0.0
         self._descriptors: deque[int] = deque()
         self._calls: dict[int, _Call] = {}
         self._by_pidfd: dict[int, _Call] = {}
@@ -106,8 +106,9 @@ class Template:
                     self._hear()
                 else:
                     self._reap(self._by_pidfd[descriptor])
-            for call in [call for call in self._calls.values() if call.kill_at is not None]:
-                self._look_at(call)
+            ending = [call for call in self._calls.values() if call.kill_at is not None]
+            if ending:
+                self._look_at(ending)
 
     def _patience(self) -> float | None:
         """How long to wait for something to happen, in milliseconds."""
@@ -192,15 +193,24 @@ class Template:
         deadline = self._clock() + grace_seconds
         call.kill_at = deadline if call.kill_at is None else min(deadline, call.kill_at)
 
-    def _look_at(self, call: _Call) -> None:
-        """Go on with ending a group: see if it is gone, kill it when its grace is over."""
+    def _look_at(self, ending: list[_Call]) -> None:
+        """Go on with ending groups: see if they are gone, kill those whose grace is over."""
         now = self._clock()
-        if call.exit is not None and (not _group_lives(call.pid) or now >= call.give_up_at):
-            self._over(call)
-        elif call.kill_at is not None and now >= call.kill_at:
-            _signal(call, signal.SIGKILL)
-            call.kill_at = math.inf
-            call.give_up_at = now + _AFTER_KILL
+        leaderless = [call for call in ending if call.exit is not None]
+        for call in leaderless:
+            if not signal_group(call.pid, 0):
+                self._over(call)
+        leaderless = [call for call in leaderless if call.number in self._calls]
+        if leaderless and now >= self._count_at:
+            self._count_at = now + _COUNT_EVERY
+            living = living_groups()
+            for call in leaderless:
+                if call.pid not in living:
+                    self._over(call)
+        for call in ending:
+            if call.number in self._calls and call.kill_at is not None and now >= call.kill_at:
+                _signal(call, signal.SIGKILL)
+                call.kill_at = math.inf
 
     def _over(self, call: _Call) -> None:
         del self._calls[call.number]
@@ -213,24 +223,9 @@ class Template:
 
 
 def _signal(call: _Call, number: int) -> None:
-    try:
-        os.killpg(call.pid, number)
-    except ProcessLookupError:
+    if not signal_group(call.pid, number) and call.exit is None:
         # It was forked but isn't the leader of a group yet; nor has it run anything.
-        if call.exit is None:
-            os.kill(call.pid, number)
-    except PermissionError:
-        pass  # whoever is left in the group is another user's
-
-
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        os.kill(call.pid, number)
 
 
 def _flush() -> None:
