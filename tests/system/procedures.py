@@ -1,19 +1,22 @@
 """What the agent runs in the system tests."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 
 from harpd.proc import Result, procedure, streaming_procedure
 
 
 @procedure
-def echo(value):
+def echo(value: object) -> object:
     return value
 
 
 @procedure
-def note(path, line):
+def note(path: str, line: str) -> str:
     """Leave a line behind, so that a test can count how often this ran."""
     with open(path, "a") as notes:
         notes.write(f"{line}\n")
@@ -21,23 +24,23 @@ def note(path, line):
 
 
 @procedure
-def fail(message):
+def fail(message: str) -> None:
     raise ValueError(message)
 
 
 @procedure
-def sleep(seconds):
+def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
 
 
 @procedure
-def die():
+def die() -> None:
     os._exit(3)
 
 
 @streaming_procedure
-def count(number, pause=0.0):
+def count(number: int, pause: float = 0.0) -> Iterator[object]:
     for i in range(number):
         yield {"i": i}
         time.sleep(pause)
@@ -45,7 +48,7 @@ def count(number, pause=0.0):
 
 
 @streaming_procedure
-def family():
+def family() -> Iterator[object]:
     """Have a child, tell who we are, and stay."""
     child = subprocess.Popen(["sleep", "600"])  # whichever there is
     yield [os.getpid(), child.pid]
