@@ -60,7 +60,11 @@ class Wait:
 
 @attrs.frozen
 class Flood:
-    """Send these bytes again and again, as fast as they are taken, for ever."""
+    """Send these bytes again and again, as fast as they are taken, for ever.
+
+    With a :class:`~twisted.internet.task.Clock`, that is for ever within one ``advance``, if the
+    transport doesn't pause it.
+    """
 
     data: bytes
 

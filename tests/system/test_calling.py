@@ -204,10 +204,11 @@ class UnreachableTests(CallingCase):
     async def test_cancelled_while_connecting(self) -> None:
         """Cancelling ends the attempt at once."""
         for address in ("127.0.0.1", "localhost"):
-            call = self.call(address, self.full())
-            await deferLater(reactor, 0.05)
-            call.cancel()
-            await self.assertFailure(call, CancelledError)
+            for seconds in (0, 0.05):
+                call = self.call(address, self.full())
+                await deferLater(reactor, seconds)
+                call.cancel()
+                await self.assertFailure(call, CancelledError)
 
     async def test_out_of_descriptors(self) -> None:
         """A dispatcher without descriptors says so, and goes on when there are some again."""
