@@ -84,8 +84,7 @@ class _Rooms:
 class FileJobStore:
     """Jobs in a directory.
 
-    Reads are done in the reactor's thread, for they are bounded and nearly always answered from
-    memory; what may have to wait for the disk is done in two threads of the store's own.
+    Reads are bounded and done in the reactor's thread; waiting for the disk is for two others.
 
     Args:
         directory: The store's; it is made if it isn't there.
@@ -120,6 +119,7 @@ class FileJobStore:
         self._is_closing = False
         self._serial = 1  # the next submission's
         self._has_checkpoint = False  # one is being made
+        self._checkpoint_at = self._sizes.segment  # the length that calls for the next
 
     # --- Opening and closing -------------------------------------------------------------
 
@@ -304,15 +304,18 @@ class FileJobStore:
             if ticket.done is not None:
                 ticket.done.callback(None)
         rooms.shelf.file_due()
-        if rooms.journal.length > self._sizes.segment and not self._has_checkpoint:
+        if rooms.journal.length > self._checkpoint_at and not self._has_checkpoint:
             self._has_checkpoint = True
             rooms.background.start(self._checkpoint(rooms), "store.checkpoint_bug")
 
     async def _checkpoint(self, rooms: _Rooms) -> None:
         try:
-            await rooms.checkpoint.make()
+            is_made = await rooms.checkpoint.make()
         finally:
             self._has_checkpoint = False
+        # One that failed is tried again soon, but not with every fact.
+        soon = rooms.journal.length + self._sizes.segment // 8
+        self._checkpoint_at = self._sizes.segment if is_made else soon
 
     def _failed(self, tickets: Sequence[_Ticket], error: Exception) -> None:
         rooms = self._rooms

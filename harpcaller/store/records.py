@@ -39,7 +39,7 @@ from harpcaller.wire.client import (
     call_members,
     queue_member,
 )
-from harpcaller.wire.ending import from_members, members_of
+from harpcaller.wire.ending import Ending, Failed, Raised, from_members, members_of
 from harpcaller.wire.values import (
     MAX_DEPTH,
     NULL,
@@ -107,6 +107,8 @@ def head_line(job_id: JobId, serial: int, submitted: Submitted) -> bytes:
         ValueError: The fact can't be written: a time that is none, a newline in a value.
     """
     call = submitted.call
+    # Half of a surrogate pair could be written, but not read (UnicodeEncodeError is a ValueError).
+    _ = call.host.encode("utf-8"), call.procedure.encode("utf-8")
     return _line(
         b'{"harpcaller_job":%d,"job":"%s","serial":%d,"submit":%s,"call":%s,"queue":%s,"info":%s}'
         % (
@@ -137,8 +139,23 @@ def fact_line(fact: Started | Recorded | Ended) -> bytes:
         )
     if isinstance(fact, Started):
         return b'{"start":%s}\n' % _seconds(fact.at)
-    ((key, raw),) = members_of(fact.ending).items()
+    ((key, raw),) = members_of(_readable(fact.ending)).items()
     return _line(b'{"end":%s,"%s":%s}' % (_seconds(fact.at), key.encode("ascii"), raw))
+
+
+def _readable(ending: Ending) -> Ending:
+    """Take out what could be written but not read: half characters, of file names mostly."""
+    if not isinstance(ending, (Raised, Failed)):
+        return ending
+    try:
+        _ = ending.type.encode("utf-8"), ending.message.encode("utf-8")
+    except UnicodeEncodeError:
+        return type(ending)(_whole(ending.type), _whole(ending.message), ending.data)
+    return ending
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def place(beginning: bytes) -> int:

@@ -102,6 +102,19 @@ class CheckpointTests(FileCase):
         self.assertLessEqual(self.segments(), 2)
         self.assertEqual(24, len(self.restart()))
 
+    def test_failures_are_not_hurried(self) -> None:
+        """A checkpoint that can't be made isn't tried again with every fact."""
+        self.sizes = Sizes(segment=20_000)
+        self.close()
+        self.store = self.make()
+        self.open()
+        self.disk.failing["create_log"] = errno.EMFILE
+        self.disk.calls.clear()
+        for number in range(200):
+            self.submit(number)
+        self.let_turn()
+        self.assertTrue(1 < self.disk.calls.count("create_log") < 30)
+
     def test_old_segment_cannot_be_removed(self) -> None:
         """A segment that can't be removed does no harm, and goes with the next."""
         self.disk.failing["remove"] = errno.EPERM

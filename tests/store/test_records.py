@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harpcaller.interfaces import Ended, Recorded, Started, Submitted
 from harpcaller.store import records
 from harpcaller.wire.client import Call, JobId, QueueSpec, Record
-from harpcaller.wire.ending import Returned
+from harpcaller.wire.ending import Failed, Returned
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 from tests.store import strategies
@@ -49,6 +49,16 @@ class WritingTests(HouseCase):
             lambda: records.fact_line(Ended(Returned(bad), 1.0)),
         ):
             self.assertRaises(ValueError, write)
+
+    def test_half_characters(self) -> None:
+        """Half of a surrogate pair can't be read back: calls can't have it, errors lose it."""
+        bad = Submitted(call(host="web\ud800"), 1.0)
+        self.assertRaises(ValueError, records.head_line, ID, 1, bad)
+        fact = Ended(Failed("os_error", "no such file: \udcff.pem", Raw(b"1")), 1.0)
+        self.assertEqual(
+            Ended(Failed("os_error", "no such file: ?.pem", Raw(b"1")), 1.0),
+            records.parse_end(records.fact_line(fact)),
+        )
 
     def test_times_are_finite(self) -> None:
         """A time that is no number is refused; JSON has no word for it."""
