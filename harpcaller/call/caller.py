@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.error import TimeoutError as EndpointTimeout
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -101,9 +100,9 @@ class Caller:
         # Without the buffering of small writes: the request is the only one.
         wrapped.protocol = TLSMemoryBIOProtocol
         try:
-            await self._endpoint(host, limit).connect(wrapped)
-        except (CancelledError, ConnectingCancelledError):
-            raise CancelledError from None
+            await _attempt(self._endpoint(host, limit).connect(wrapped))
+        except CancelledError:
+            raise
         except EndpointTimeout:
             raise DeferredTimeout from None
         except Exception:
@@ -113,6 +112,31 @@ class Caller:
             raise fault from None
         await agent.secured
         return agent
+
+
+def _attempt(connecting: Deferred[IProtocol]) -> Deferred[None]:
+    """Wait for an endpoint; cancelled, this fails as everything else does.
+
+    Endpoints have errors of their own for that, or say that a name isn't found.
+    """
+    given_up = False
+
+    def give_up(_: Deferred[None]) -> None:
+        nonlocal given_up
+        given_up = True
+        connecting.cancel()
+
+    def done(result: IProtocol | Failure) -> None:
+        if given_up:
+            return
+        if isinstance(result, Failure):
+            attempt.errback(result)
+        else:
+            attempt.callback(None)
+
+    attempt: Deferred[None] = Deferred(give_up)
+    _ = connecting.addBoth(done)
+    return attempt
 
 
 def _as_value(failure: Failure) -> WireError:

@@ -156,6 +156,8 @@ class _Attempt:
         self.host = host
         self.factory: IProtocolFactory
         self.connected: Deferred[IProtocol]
+        # As Twisted's own endpoints do it.
+        self.cancelled_as: Exception = ConnectingCancelledError(_SERVER)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         self.factory = protocolFactory
@@ -164,9 +166,8 @@ class _Attempt:
         return self.connected
 
     def _cancelled(self, connected: Deferred[IProtocol]) -> None:
-        # As Twisted's own endpoints do it.
         self.network.attempts.remove(self)
-        connected.errback(ConnectingCancelledError(_SERVER))
+        connected.errback(self.cancelled_as)
 
 
 class MemoryNetwork:

@@ -241,6 +241,13 @@ class ConnectingTests(CallingCase):
         self.assertFailed("timeout", self.TOO_SLOW)
         self.assertEqual([], self.network.attempts)
 
+    def test_looking_up_too_slow(self) -> None:
+        """Looking the name up is part of connecting."""
+        _ = self.start()
+        self.network.attempts[0].cancelled_as = error.DNSLookupError()
+        self.advance(10)
+        self.assertFailed("timeout", self.TOO_SLOW)
+
     def test_endpoint_gives_up(self) -> None:
         """The endpoint's own limit is told in the same words."""
         self.refused(error.TimeoutError())
@@ -604,6 +611,13 @@ class CancellingTests(CallingCase):
         """Nobody connects any more."""
         self.start().cancel()
         self.assertEqual([], self.network.attempts)
+        self.assertCancelled()
+
+    def test_while_looking_a_name_up(self) -> None:
+        """So it is with endpoints that say then that the name isn't found."""
+        call = self.start()
+        self.network.attempts[0].cancelled_as = error.DNSLookupError()
+        call.cancel()
         self.assertCancelled()
 
     def test_during_the_handshake(self) -> None:
