@@ -64,9 +64,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-# Numbers stay text in the checking pass: nothing is computed from them, so a number of
-# any length costs only its reading.
-_checker = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+# In the checking pass numbers and objects are forgotten as soon as they are read: a number of any
+# length costs only its reading, and a line of small objects not 25 times its size in memory.
+_checker = json.JSONDecoder(
+    parse_int=len, parse_float=len, parse_constant=_refuse_constant, object_pairs_hook=len
+)
 _reader = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
 _writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ascii_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))

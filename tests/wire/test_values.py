@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 from fractions import Fraction
 from typing import Any, Callable
 
@@ -178,6 +179,18 @@ class RefusedTests(SynchronousTestCase):
 
 class CarriedTests(SynchronousTestCase):
     """Values that are only passed on come back as their bytes."""
+
+    def test_checking_takes_little_memory(self) -> None:
+        """A line of many small objects or numbers costs a few times its size, not 25 times."""
+        for item in (b'{"a":1}', b"123456", b"0.5", b'{"a":{"b":{}}}'):
+            line = b'{"x":[' + b",".join([item] * 20_000) + b"]}"
+            tracemalloc.start()
+            try:
+                _ = members(line)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertLess(peak, 8 * len(line), item)
 
     @given(texts, st.text(" \t\r\n", max_size=3))
     def test_checked_values(self, text: str, space: str) -> None:
