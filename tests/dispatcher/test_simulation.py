@@ -124,7 +124,7 @@ class Simulation(RuleBasedStateMachine):
     def begin(self) -> None:
         left_over: list[LeftOver] = []
         _ = self.store.open().addCallback(left_over.extend)
-        self.caller = FakeCaller(connects=False)
+        self.caller = FakeCaller()
         self.board = Board(self.clock)
         self.dispatcher = Dispatcher(
             store=self.store,
@@ -150,7 +150,7 @@ class Simulation(RuleBasedStateMachine):
                 asked.work.cancel()
         for reader in self.readers:
             reader.stop()
-        for delayed in self.clock.getDelayedCalls():
+        for delayed in list(self.clock.getDelayedCalls()):
             delayed.cancel()
 
     @rule()
@@ -260,6 +260,10 @@ class Simulation(RuleBasedStateMachine):
     def pick_call(self, number: int, stage: Stage | None) -> FakeCall | None:
         calls = [call for call in self.caller.open() if stage is None or call.stage is stage]
         return calls[number % len(calls)] if calls else None
+
+    @rule(slow=st.booleans())
+    def network(self, slow: bool) -> None:
+        self.caller.connects = not slow
 
     @rule(number=PICKS)
     def connected(self, number: int) -> None:
@@ -406,7 +410,52 @@ def _cancelled_or(failure: BaseException, *kinds: type[BaseException]) -> bool:
     return isinstance(failure, (CancelledError, *kinds))
 
 
+def walk(seed: int, steps: int) -> None:
+    """Go a random way of so many steps; busier than what Hypothesis finds by itself."""
+    random = Random(seed)
+    life = Simulation()
+
+    def number() -> int:
+        return random.randrange(1000)
+
+    ways: list[tuple[int, Callable[[], object]]] = [
+        (8, lambda: life.submit(random.choice(QUEUES), random.randint(1, 2), number() % 10 > 0)),
+        (3, lambda: life.cancel(number())),
+        (3, lambda: life.wait(number())),
+        (3, lambda: life.follow(number(), random.randint(0, 3))),
+        (1, lambda: life.client_goes(number())),
+        (1, lambda: life.cancel_queue(random.choice([b'{"q":1}', b'{"q":2}']))),
+        (1, lambda: life.network(number() % 2 > 0)),
+        (5, lambda: life.connected(number())),
+        (5, lambda: life.record(number(), random.randint(1, 5))),
+        (8, lambda: life.end(number(), Returned(Raw(b"1")))),
+        (2, lambda: life.vanish(number())),
+        (3, life.hold),
+        (6, lambda: life.store.waiting and life.release_one()),
+        (3, life.release),
+        (2, lambda: life.fail_next(random.randint(1, 2))),
+        (8, lambda: life.advance(random.choice([0, 0, 0, 1, 5]))),
+        (1, life.crash),
+        (1, lambda: life.stopping is None and life.stop(random.choice([0, 3, 10]))),
+        (5, lambda: life.stopping is not None and life.restart()),
+    ]
+    weights = [weight for weight, _ in ways]
+    for _, step in random.choices(ways, weights, k=steps):
+        step()
+        life.promises()
+    life.teardown()
+
+
 class SimulationTests(SynchronousTestCase):
+    def test_random_walks(self) -> None:
+        """The dispatcher keeps its promises on each of these ways; the note tells which."""
+        for seed in range(60):
+            try:
+                walk(seed, steps=120)
+            except BaseException as error:
+                error.add_note(f"on the way of seed {seed}: walk({seed}, steps=120)")
+                raise
+
     def test_whatever_happens(self) -> None:
         """The dispatcher keeps its promises in any order of events."""
         run_state_machine_as_test(

@@ -86,7 +86,7 @@ class DispatcherCase(HouseCase):
     def crash(self) -> None:
         """Die as by kill -9, and start anew."""
         self.store.crash()
-        for delayed in self.clock.getDelayedCalls():
+        for delayed in list(self.clock.getDelayedCalls()):
             delayed.cancel()
         self.begin_and_recover()
 
