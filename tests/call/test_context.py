@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 
 import attrs
@@ -263,7 +264,9 @@ class ChainTests(HouseCase):
         odd = der(shown).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
         server = ServerTLS(shown)
         readable_by_openssl = crypto.load_certificate(crypto.FILETYPE_ASN1, odd)
-        server.context.use_certificate(readable_by_openssl)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            server.context.use_certificate(readable_by_openssl)
         self.assertEqual("the agent's certificate can't be read", meet(context(trusting()), server))
 
 
