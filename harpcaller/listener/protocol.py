@@ -88,6 +88,8 @@ class ClientProtocol(Protocol):
         """End the connection, whatever it waits for."""
         if self._serving is not None:
             self._serving.cancel()
+        elif self._linger is not None:
+            self.transport.loseConnection()
 
     # --- What the transport calls --------------------------------------------------------
 
@@ -116,7 +118,8 @@ class ClientProtocol(Protocol):
         """The client has shut down its writing side; it still gets its answers."""
         self._no_more = True
         if self._linger is not None:
-            self._cut_off()
+            # It sends no more, so closing doesn't take the answer away from under it.
+            self.transport.loseConnection()
             return
         # A client that went away altogether looks the same. Asking its system now and then
         # is the only way to tell.
@@ -135,11 +138,11 @@ class ClientProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give up what is still being done for this client; its jobs go on."""
         self._gone(self)
+        if self._serving is not None:
+            self._serving.cancel()
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        if self._serving is not None:
-            self._serving.cancel()
 
     def pauseProducing(self) -> None:
         """The client reads more slowly than we write."""
@@ -178,10 +181,9 @@ class ClientProtocol(Protocol):
         request = decode_request(line)
         try:
             async for piece in answer(self._dispatcher, request, self._peer):
-                self.transport.write(piece)
-                await self._wait_for_room()
+                await self._send(piece)
         except WireError as error:
-            self.transport.write(encode_error(error.wire_type, error.message))
+            await self._send(encode_error(error.wire_type, error.message))
 
     async def _next_line(self) -> bytes | None:
         """Wait for a request; None when there will be no more.
@@ -226,11 +228,13 @@ class ClientProtocol(Protocol):
                 waiting.errback(TimeoutError())
 
     def _let_go_on(self) -> None:
-        if self._held_back:
+        if self._held_back and self._lines.pending() <= self._settings.max_request_size:
             self._held_back = False
             self.transport.resumeProducing()
 
-    async def _wait_for_room(self) -> None:
+    async def _send(self, piece: bytes) -> None:
+        """Write, and wait until there is room for more."""
+        self.transport.write(piece)
         if self._full:
             room = self._room = Deferred(self._no_longer_waits)
             deadline = self._clock.callLater(self._settings.idle_timeout_seconds, self._idle)
@@ -248,21 +252,22 @@ class ClientProtocol(Protocol):
             # It isn't reading: what it didn't take, it will not.
             self.transport.abortConnection()
         else:
+            self._linger = self._clock.callLater(self._settings.idle_timeout_seconds, self._cut_off)
             self.transport.loseConnection()
 
     def _refuse(self, error: WireError) -> None:
         self.transport.write(encode_error(error.wire_type, error.message))
-        self.transport.unregisterProducer()
+        # What came along with the request isn't wanted any more.
+        self._lines = LineBuffer(self._settings.max_request_size)
         if self._no_more:
-            self.transport.loseConnection()
+            self._hang_up()
             return
+        self.transport.unregisterProducer()
         self._linger = self._clock.callLater(self.LINGER_SECONDS, self._cut_off)
         self._let_go_on()
         self.transport.loseWriteConnection()
 
     def _cut_off(self) -> None:
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
         self._linger = None
         self.transport.abortConnection()
 

@@ -90,18 +90,22 @@ async def follow_stream(dispatcher: IDispatcher, request: FollowStream) -> Async
 
 async def read_stream(dispatcher: IDispatcher, request: ReadStream) -> AsyncIterator[bytes]:
     """Send the records that there are; all, unless the request says from where."""
+    # Those that come while these are being read are for another time: a job may well speak
+    # faster than its reader reads.
+    until = await dispatcher.position(request.job_id, 0)
     since = request.since or 0
     if request.recent is not None:
-        since = await dispatcher.position(request.job_id, request.recent)
+        since = max(0, until - request.recent)
     while True:
         page = await dispatcher.read(request.job_id, since)
-        if page.ending is None and not page.records:
-            yield CONTINUE
-            return
-        yield _encode_page(page)
+        if page.records or page.ending is not None:
+            yield _encode_page(page)
         if page.ending is not None:
             return
-        since = page.records[-1].number + 1
+        since += len(page.records)
+        if since >= until or not page.records:
+            yield CONTINUE
+            return
 
 
 def _encode_page(page: Page) -> bytes:
