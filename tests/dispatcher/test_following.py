@@ -6,6 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from harpcaller.errors import InvalidJobId, MissingResult
 from harpcaller.interfaces import IFollower, LeftOver, Page, Submitted
+from harpcaller.testing.store import MemoryJobStore
 from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Cancelled, Ending
 from tests.dispatcher.world import DONE, NOBODY, DispatcherCase, call
@@ -177,6 +178,69 @@ class FollowTests(FollowCase):
         pages = [self.successResultOf(slow.next_page()) for _ in range(3)]
         self.assertEqual([3, 3, 2], [len(page.records) for page in pages])
         self.assertEqual([None, None, DONE], [page.ending for page in pages])
+
+
+class SlowReadingTests(FollowCase):
+    """A store whose reading takes a while, as one behind a network does."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = self.slow = _SlowReads(page_records=3)
+        self.begin()
+
+    def test_record_stored_while_reading(self) -> None:
+        """What is stored between the look and the waiting isn't waited for."""
+        job = self.submit()
+        reader = self.follow(job, since=0)
+        self.running().record(b"0")
+        self.turn()
+        self.slow.answer()
+        self.assertEqual([], reader.numbers)
+        self.slow.answer()
+        self.assertEqual([0], reader.numbers)
+        self.running().end(DONE)
+        self.turn()
+        self.slow.answer()
+        self.slow.answer()
+        self.assertEqual([DONE], reader.endings)
+
+    def test_end_stored_while_reading(self) -> None:
+        """Neither is an end, though the job lives no more when the page comes."""
+        job = self.submit()
+        reader = self.follow(job, since=0)
+        self.running().end(DONE)
+        self.turn()
+        self.slow.answer()
+        self.assertEqual([], reader.endings)
+        self.slow.answer()
+        self.assertEqual([DONE], reader.endings)
+
+    def test_giving_up_while_reading(self) -> None:
+        """The answer that comes then is nobody's."""
+        page = self.dispatcher.follow(self.submit(), 0).next_page()
+        page.cancel()
+        self.failureResultOf(page, CancelledError)
+        self.slow.answer()
+        self.running().end(DONE)
+
+
+class _SlowReads(MemoryJobStore):
+    """Looks when it is asked, and tells later what it saw."""
+
+    def __init__(self, *, page_records: int) -> None:
+        super().__init__(page_records=page_records)
+        self._seen: list[tuple[Deferred[Page], Deferred[Page]]] = []
+
+    def read(self, job_id: JobId, since: int) -> Deferred[Page]:
+        told: Deferred[Page] = Deferred()
+        self._seen.append((super().read(job_id, since), told))
+        return told
+
+    def answer(self) -> None:
+        """Tell the oldest answer."""
+        if self._seen:
+            seen, told = self._seen.pop(0)
+            _ = seen.chainDeferred(told)
 
 
 class CrowdTests(FollowCase):
