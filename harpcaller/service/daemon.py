@@ -44,6 +44,7 @@ from harpcaller.listener.protocol import ClientFactory, ClientSettings
 from harpcaller.logs.events import EventLog
 from harpcaller.logs.observers import LogSetup
 from harpcaller.queues.board import Board
+from harpcaller.service.descriptors import raise_descriptor_limit
 from harpcaller.service.leaving import leave_with
 from harpcaller.service.listening import CannotListen, Listening
 from harpcaller.service.notify import notify
@@ -202,6 +203,7 @@ class DispatcherDaemon(MultiService):
                 signal.SIGUSR1: self.reopen_logs,
             },
         )
+        descriptors = raise_descriptor_limit()
         self._control.start()
         left_over = await self._store.open()
         await self._refresher.start()
@@ -213,7 +215,7 @@ class DispatcherDaemon(MultiService):
         await self._dispatcher.recover(left_over)
         self._retention.setServiceParent(self)
         self._is_ready = True
-        _log.info("daemon.ready", pid=self.pid, recovered=len(left_over))
+        _log.info("daemon.ready", pid=self.pid, recovered=len(left_over), descriptors=descriptors)
         notify("READY=1", self._environ)
         waiting, self._wait_for_ready = self._wait_for_ready, []
         for one in waiting:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+from pathlib import Path
 
 from harpcaller.testing.installation import PATIENCE
 from tests.system.test_whole_call import NO_JOB, InstallationCase, wait_until
 
 
 class ServiceManagerTests(InstallationCase):
+    def test_descriptors(self) -> None:
+        """The daemon may have as many descriptors as the system lets it have."""
+        world = self.make()
+        dispatcher = world.start_dispatcher()
+        limits = (Path("/proc") / str(dispatcher.process.pid) / "limits").read_text()
+        found = re.search(r"Max open files\s+(\S+)\s+(\S+)", limits)
+        assert found is not None
+        self.assertEqual(found[2], found[1])
+
     def test_systemd_is_told(self) -> None:
         """Type=notify works: ready, reloading, ready again, stopping."""
         world = self.make()
