@@ -28,6 +28,7 @@ from zope.interface import implementer
 from harpcaller.dispatcher.following import Follower, unaccounted
 from harpcaller.dispatcher.living import Crowd, LivingJob
 from harpcaller.dispatcher.outcome import outcome
+from harpcaller.dispatcher.shield import shielded
 from harpcaller.dispatcher.sink import JobSink
 from harpcaller.errors import (
     MissingResult,
@@ -121,7 +122,7 @@ class Dispatcher:
 
     def submit(self, call: Call, peer: str) -> Deferred[JobId]:
         """Make a job of a call; fires when it is stored."""
-        return _shielded(Deferred.fromCoroutine(self._submit(call, peer)))
+        return shielded(Deferred.fromCoroutine(self._submit(call, peer)))
 
     async def _submit(self, call: Call, peer: str) -> JobId:
         if self._stopping:
@@ -171,7 +172,7 @@ class Dispatcher:
             endings.append(self._end(job, ended))
         # One that can't be stored is tried again like any other end.
         stored = [ending.addErrback(_was_logged) for ending in endings]
-        return _shielded(DeferredList(stored).addCallback(lambda _: None))
+        return shielded(DeferredList(stored).addCallback(lambda _: None))
 
     def _await_turn(self, job: LivingJob, call: Call | None) -> None:
         if job.place is not None:
@@ -240,11 +241,11 @@ class Dispatcher:
             return job.wait_for_end(self._clock).addCallback(lambda _: False)
         if job.run is not None:
             job.run.cancel()
-        return _shielded(self._end(job, ended).addCallback(lambda _: True))
+        return shielded(self._end(job, ended).addCallback(lambda _: True))
 
     def cancel_queue(self, name: Raw) -> Deferred[int]:
         """End all jobs that are in the queue now; tells how many it ended."""
-        return _shielded(Deferred.fromCoroutine(self._cancel_queue(name)))
+        return shielded(Deferred.fromCoroutine(self._cancel_queue(name)))
 
     async def _cancel_queue(self, name: Raw) -> int:
         # From the back, so that none is given a turn only to lose it; in slices, so that
@@ -398,13 +399,6 @@ class Dispatcher:
     def prune(self, max_age_seconds: float) -> Deferred[Pruned]:
         """Forget the jobs that ended longer ago than this."""
         return self._store.prune(self._now() - max_age_seconds)
-
-
-def _shielded(work: Deferred[_T]) -> Deferred[_T]:
-    """Let work go on whose asker goes away: what is on its way into the store stays there."""
-    asker: Deferred[_T] = Deferred()  # cancelling it only stops the asker's waiting
-    _ = work.chainDeferred(asker)
-    return asker
 
 
 def _was_logged(failure: Failure) -> None:

@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from harpcaller.dispatcher.dispatcher import CallSettings
 from harpcaller.errors import InvalidJobId, StorageError
-from harpcaller.interfaces import IDispatcher, IFollower, Limits, Recorded, Started, Submitted
+from harpcaller.interfaces import Fact, IDispatcher, IFollower, Limits, Recorded, Started, Submitted
 from harpcaller.testing.caller import Stage
 from harpcaller.testing.store import MemoryJobStore
 from harpcaller.wire.client import Call, JobId, QueueSpec
@@ -81,6 +81,17 @@ class SubmitTests(DispatcherCase):
         submitted.cancel()
         self.failureResultOf(submitted, CancelledError)
         self.store.release()
+        self.assertEqual([], list(self.board.queues()))
+
+    def test_asker_goes_away_and_there_is_a_bug(self) -> None:
+        """What nobody is there to be told is in the log at least."""
+        self.store = store = _BuggyStore()
+        self.begin()
+        submitted = self.dispatcher.submit(call("p", DISKS), PEER)
+        submitted.cancel()
+        self.failureResultOf(submitted, CancelledError)
+        store.adding.errback(ZeroDivisionError("bug"))
+        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.assertEqual([], list(self.board.queues()))
 
     def test_stored_with_the_concurrency_in_force(self) -> None:
@@ -403,3 +414,11 @@ class _DamagedStore(MemoryJobStore):
         if job_id == self.damaged:
             return fail(StorageError("the job's file is damaged"))
         return super().call(job_id)
+
+
+class _BuggyStore(MemoryJobStore):
+    """A store that adds nothing, until the test says what goes wrong."""
+
+    def add(self, job_id: JobId, fact: Fact) -> Deferred[None]:
+        self.adding: Deferred[None] = Deferred()
+        return self.adding
