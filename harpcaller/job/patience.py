@@ -13,7 +13,7 @@ from harpcaller.interfaces import Limits
 
 def seconds(duration: float) -> str:
     """Say a duration as messages do: ``10 s``, ``0.5 s``."""
-    return f"{duration:g} s"
+    return f"{duration:.12g} s"
 
 
 @attrs.define

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.errors import CallTimeout
 from harpcaller.interfaces import Limits
-from harpcaller.job.patience import Patience, limits_of, seconds
+from harpcaller.job.patience import Patience, limits_of, seconds, seconds
 
 
 class LimitsTests(SynchronousTestCase):
@@ -97,3 +97,10 @@ class PatienceTests(SynchronousTestCase):
     def test_durations_read_well(self) -> None:
         """As people write them."""
         self.assertEqual(["10 s", "0.5 s", "600 s"], [seconds(each) for each in (10.0, 0.5, 600)])
+
+
+class DurationTests(SynchronousTestCase):
+    def test_durations_read_as_people_write_them(self) -> None:
+        """Neither a million seconds nor a tenth of one comes out in powers of ten."""
+        for duration, text in ((1_000_000.0, "1000000 s"), (0.1, "0.1 s"), (10, "10 s")):
+            self.assertEqual(text, seconds(duration))
