@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.errors import CallTimeout
 from harpcaller.interfaces import Limits
-from harpcaller.job.patience import Patience, limits_of, seconds, seconds
+from harpcaller.job.patience import Patience, limits_of, seconds
 
 
 class LimitsTests(SynchronousTestCase):
