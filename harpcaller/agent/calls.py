@@ -12,7 +12,7 @@ from harpcaller.agent.running import Core, RunningCall, make_running_call
 from harpcaller.agent.seams import ICaller
 from harpcaller.errors import Shutdown, SystemUnable
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import Acknowledged, ProcedureCall, encode_message
+from harpcaller.wire.agent import Acknowledged, ProcedureCall, ProcedureList, encode_message
 
 
 class Calls:
@@ -87,6 +87,16 @@ class Calls:
         caller.tell(encode_message(Acknowledged(description.streaming)))
         core.start(call, process)
         return call
+
+    def listed(self) -> ProcedureList:
+        """Tell what can be called.
+
+        Raises:
+            WireError: Nothing can.
+        """
+        if self._stopping:
+            raise Shutdown("the agent is stopping")
+        return self._library.listed()
 
     def refuse_more(self) -> None:
         """Take no new calls from now on."""

@@ -6,7 +6,7 @@ file that doesn't load changes nothing.  A template that dies by itself is repla
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -16,6 +16,7 @@ from harpcaller.agent.seams import CallEvents, ICallProcess, ITemplate
 from harpcaller.agent.signature import Description
 from harpcaller.errors import HarpcallerError, NoSuchProcedure, ProcedureLoadingError
 from harpcaller.logs.events import EventLog, forget
+from harpcaller.wire.agent import ProcedureList
 from harpcaller.wire.values import Raw
 
 #: How long to wait before a dead template is replaced, in seconds: first, and at most.
@@ -85,6 +86,14 @@ class Library:
         )
         return True
 
+    def listed(self) -> ProcedureList:
+        """Tell what can be called.
+
+        Raises:
+            ProcedureLoadingError: No procedures are in force.
+        """
+        return ProcedureList(tuple(one.told() for one in self._in_force().values()))
+
     def find(self, name: str) -> Description:
         """Look a procedure up.
 
@@ -92,12 +101,17 @@ class Library:
             ProcedureLoadingError: No procedures are in force.
             NoSuchProcedure: None has this name.
         """
-        if self._current is None:
-            raise ProcedureLoadingError("the agent has no procedures loaded; its log says why")
-        found = self._current.procedures.get(name)
+        found = self._in_force().get(name)
         if found is None:
             raise NoSuchProcedure(f"there is no procedure {name[:100]!r}")
         return found
+
+    def _in_force(self) -> Mapping[str, Description]:
+        if self._current is None:
+            raise ProcedureLoadingError("the agent has no procedures loaded; its log says why")
+        # Provided by the interface, which mypy takes no types from.
+        procedures: Mapping[str, Description] = self._current.procedures
+        return procedures
 
     def begin(self, name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
         """Start a process for a procedure that was just found.

@@ -25,9 +25,11 @@ from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import (
     MAX_REQUEST_SIZE,
-    ProcedureCall,
+    ListProcedures,
+    Request,
     decode_request,
     encode_message,
+    encode_procedures,
 )
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
@@ -105,11 +107,14 @@ class AgentConnection(Protocol):
 
     # The request's way.
 
-    async def _serve(self, request: ProcedureCall) -> None:
+    async def _serve(self, request: Request) -> None:
         try:
             await self._door.checker.check(request.credentials, self.peer)
             self._stop_timer()
             self._door.known(self)
+            if isinstance(request, ListProcedures):
+                self.finish(encode_procedures(self._door.calls.listed()))
+                return
             self._call = self._door.calls.begin(request, self, self.peer)
         except WireError as error:
             self._refuse(error)

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 from harpcaller.agent.proc import Procedure, StreamingProcedure
 from harpcaller.errors import InvalidArgumentList
+from harpcaller.wire import agent as wire
 from harpcaller.wire.values import NotJSON, decode
+
+#: How much of a docstring is told to callers who ask for it, in characters.
+MAX_DOC = 10_000
 
 
 class _Given:
@@ -34,6 +38,11 @@ class Description:
     streaming: bool
     timeout_seconds: float | None
     signature: inspect.Signature
+    doc: str = ""
+
+    def told(self) -> wire.Procedure:
+        """Describe it to a caller; the values of defaults aren't told."""
+        return wire.Procedure(self.name, str(self.signature), self.doc, self.streaming)
 
     def check(self, arguments: bytes) -> None:
         """See whether arguments fit.
@@ -74,7 +83,15 @@ def describe(name: str, procedure: Procedure) -> dict[str, object]:
         "streaming": isinstance(procedure, StreamingProcedure),
         "timeout": procedure.timeout,
         "parameters": parameters,
+        "doc": _doc(procedure),
     }
+
+
+def _doc(procedure: Procedure) -> str:
+    text = vars(procedure).get("__doc__")
+    if text is None and type(procedure) not in (Procedure, StreamingProcedure):
+        text = type(procedure).__doc__
+    return inspect.cleandoc(text)[:MAX_DOC] if isinstance(text, str) else ""
 
 
 def from_object(described: Mapping[str, object]) -> Description:
@@ -95,4 +112,5 @@ def from_object(described: Mapping[str, object]) -> Description:
                 for name, kind, needed in parameters
             ]
         ),
+        str(described["doc"]),
     )

@@ -34,9 +34,19 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from harpcaller.errors import WireError
+from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.testing.certificates import Certificate
-from harpcaller.wire.agent import Acknowledged, ProcedureCall, Said, decode_request, encode_message
+from harpcaller.wire.agent import (
+    Acknowledged,
+    ListProcedures,
+    Procedure,
+    ProcedureCall,
+    ProcedureList,
+    Said,
+    decode_request,
+    encode_message,
+    encode_procedures,
+)
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.lines import LineBuffer
 from harpcaller.wire.values import Raw
@@ -122,6 +132,8 @@ class FakeAgent(ServerFactory):
         script: What to do when asked; or what gives that, from the request.
         clock: For waiting.
         unasked: What to do on connecting, before any request.
+        procedures: What to list when asked to; without it, the request for the list is
+            refused as agents of old do.
 
     Attributes:
         connections: Every connection so far, closed ones too.
@@ -136,10 +148,12 @@ class FakeAgent(ServerFactory):
         clock: IReactorTime,
         *,
         unasked: Script = (),
+        procedures: Sequence[Procedure] | None = None,
     ) -> None:
         self.script = script
         self.clock = clock
         self.unasked = unasked
+        self.procedures = procedures
         self.connections: list[FakeAgentConnection] = []
         self.requests: list[ProcedureCall] = []
 
@@ -155,6 +169,10 @@ class FakeAgent(ServerFactory):
             request = decode_request(line)
         except WireError as error:
             return [end(Failed.because(error)), HANG_UP]
+        if isinstance(request, ListProcedures):
+            if self.procedures is None:
+                return [end(Failed.because(InvalidRequest("procedure: missing"))), HANG_UP]
+            return [Say(encode_procedures(ProcedureList(tuple(self.procedures)))), HANG_UP]
         self.requests.append(request)
         return self.script(request) if callable(self.script) else self.script
 

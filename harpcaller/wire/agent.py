@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Union
 
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
 from harpcaller.wire.client import as_arguments
-from harpcaller.wire.ending import KEYS, Cancelled, Ending, from_members, members_of
+from harpcaller.wire.ending import KEYS, Cancelled, Ending, Failed, from_members, members_of
 from harpcaller.wire.values import (
     FALSE,
     TRUE,
@@ -17,6 +17,7 @@ from harpcaller.wire.values import (
     as_boolean,
     as_string,
     build,
+    decode,
     encode,
     members,
     shown_key,
@@ -50,6 +51,41 @@ class ProcedureCall:
 
 
 @dataclass(frozen=True)
+class ListProcedures:
+    """The request to tell which procedures there are."""
+
+    credentials: Credentials
+
+
+#: What an agent can be asked.
+Request = Union[ProcedureCall, ListProcedures]
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """A procedure as its agent describes it.
+
+    Args:
+        name: What it is called by.
+        signature: Its parameters, for people: ``(service, patience=...)``.
+        doc: Its docstring, without indentation; empty if it has none.
+        streaming: Whether records may come before its result.
+    """
+
+    name: str
+    signature: str
+    doc: str
+    streaming: bool
+
+
+@dataclass(frozen=True)
+class ProcedureList:
+    """Which procedures an agent has, in the order of their file."""
+
+    procedures: tuple[Procedure, ...]
+
+
+@dataclass(frozen=True)
 class Acknowledged:
     """The agent has taken the call; ``streaming`` tells whether records may follow."""
 
@@ -69,17 +105,25 @@ Message = Union[Acknowledged, Said, Ending]
 
 def encode_request(call: ProcedureCall) -> bytes:
     """Write a request, its newline included."""
-    user = call.credentials
     fields = {
         "harp": _ONE,
         "procedure": encode(call.procedure),
         "arguments": call.arguments,
-        "auth": build({"user": encode(user.user), "password": encode(user.password)}),
+        "auth": _auth(call.credentials),
     }
     return build(fields) + b"\n"
 
 
-def decode_request(line: bytes) -> ProcedureCall:
+def encode_list_request(request: ListProcedures) -> bytes:
+    """Write the request for the list of procedures, its newline included."""
+    return build({"harp": _ONE, "list": TRUE, "auth": _auth(request.credentials)}) + b"\n"
+
+
+def _auth(user: Credentials) -> Raw:
+    return build({"user": encode(user.user), "password": encode(user.password)})
+
+
+def decode_request(line: bytes) -> Request:
     """Read a request.
 
     Raises:
@@ -94,33 +138,48 @@ def decode_request(line: bytes) -> ProcedureCall:
     if found.get("harp") != _ONE:
         raise InvalidProtocol("harp: expected 1, the only version there is")
     try:
-        return _decode_call(found)
+        return _decode_request(found)
     except (NotJSON, BadField) as error:
         raise InvalidRequest(str(error)) from None
 
 
-def _decode_call(found: dict[str, Raw]) -> ProcedureCall:
-    for needed in ("procedure", "arguments", "auth"):
+def _decode_request(found: dict[str, Raw]) -> Request:
+    if "list" not in found:
+        _only(found, ("procedure", "arguments", "auth"))
+        return ProcedureCall(
+            as_string(found["procedure"], "procedure"),
+            as_arguments(found["arguments"]),
+            _decode_auth(found["auth"]),
+        )
+    if "procedure" in found:
+        raise BadField("list and procedure in one request")
+    _only(found, ("list", "auth"))
+    if found["list"] != TRUE:
+        raise BadField("list: expected true")
+    return ListProcedures(_decode_auth(found["auth"]))
+
+
+def _only(found: dict[str, Raw], fields: tuple[str, ...]) -> None:
+    for needed in fields:
         if needed not in found:
             raise BadField(f"{needed}: missing")
     for key in found:
-        if key not in ("harp", "procedure", "arguments", "auth"):
+        if key != "harp" and key not in fields:
             raise BadField(f"{shown_key(key)}: unknown field")
-    if found["auth"][:1] != b"{":
+
+
+def _decode_auth(raw: Raw) -> Credentials:
+    if raw[:1] != b"{":
         # Said without the value, here and below: it is a secret, if a mistyped one.
         raise BadField("auth: expected an object")
-    auth = members(found["auth"])
+    auth = members(raw)
     for needed in ("user", "password"):
         if needed not in auth:
             raise BadField(f"auth.{needed}: missing")
         if auth[needed][:1] != b'"':
             raise BadField(f"auth.{needed}: expected a string")
-    return ProcedureCall(
-        as_string(found["procedure"], "procedure"),
-        as_arguments(found["arguments"]),
-        Credentials(
-            as_string(auth["user"], "auth.user"), as_string(auth["password"], "auth.password")
-        ),
+    return Credentials(
+        as_string(auth["user"], "auth.user"), as_string(auth["password"], "auth.password")
     )
 
 
@@ -162,3 +221,56 @@ def decode_message(line: bytes) -> Message:
     if ending is None or isinstance(ending, Cancelled):
         raise ProtocolError("the agent's message is of no known kind")
     return ending
+
+
+def encode_procedures(listed: ProcedureList) -> bytes:
+    """Write the answer to :class:`ListProcedures`, its newline included."""
+    described = [asdict(procedure) for procedure in listed.procedures]
+    return build({"harp": _ONE, "procedures": encode(described)}) + b"\n"
+
+
+def decode_procedures(line: bytes) -> ProcedureList | Failed:
+    """Read the answer to :class:`ListProcedures`; fields that aren't known are passed over.
+
+    Raises:
+        ProtocolError: It is neither a list of procedures nor an error.
+    """
+    try:
+        found = members(line)
+        if found.get("harp") != _ONE:
+            raise BadField("harp: expected 1, the only version there is")
+        if "procedures" in found:
+            if "error" in found:
+                raise BadField("procedures and error in one message")
+            return _decode_list(decode(found["procedures"]))
+        ending = from_members(found)
+    except (NotJSON, BadField) as error:
+        raise ProtocolError(f"the agent's message: {error}") from None
+    if not isinstance(ending, Failed):
+        raise ProtocolError("the agent's message is of no known kind")
+    return ending
+
+
+def _decode_list(described: object) -> ProcedureList:
+    if not isinstance(described, list):
+        raise BadField("procedures: expected a list")
+    return ProcedureList(tuple(_decode_procedure(one) for one in described))
+
+
+def _decode_procedure(described: object) -> Procedure:
+    if not isinstance(described, dict):
+        raise BadField("procedures: expected objects in it")
+    streaming = described.get("streaming")
+    if not isinstance(streaming, bool):
+        raise BadField("procedures.streaming: expected true or false")
+    return Procedure(
+        _text(described, "name"), _text(described, "signature"), _text(described, "doc"), streaming
+    )
+
+
+def _text(described: dict[str, object], key: str) -> str:
+    value = described.get(key)
+    if not isinstance(value, str):
+        raise BadField(f"procedures.{key}: expected a string")
+    # Lenient: it is for people.
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -11,9 +11,19 @@ from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
 from harpcaller.agent.server import FLUSH_SECONDS, AgentConnection, Door
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import MAX_REQUEST_SIZE, decode_message, encode_request
+from harpcaller.wire.agent import (
+    MAX_REQUEST_SIZE,
+    Credentials,
+    ListProcedures,
+    Procedure,
+    ProcedureList,
+    decode_message,
+    decode_procedures,
+    encode_list_request,
+    encode_request,
+)
 from harpcaller.wire.ending import Failed
-from tests.agent.fakes import FakeChecker, FakeProcess, FakeTemplate, asked, described
+from tests.agent.fakes import PASSWORD, FakeChecker, FakeProcess, FakeTemplate, asked, described
 from tests.house import HouseCase
 
 LOG = EventLog("agent")
@@ -108,6 +118,30 @@ class CallTests(ServerCase):
         self.clock.advance(FLUSH_SECONDS)
         self.assertTrue(transport.aborted)
         self.lose(connection)
+
+
+class ListTests(ServerCase):
+    def ask(self, password: str = PASSWORD) -> ProcedureList | Failed:
+        connection, transport = self.connect()
+        connection.dataReceived(encode_list_request(ListProcedures(Credentials("u", password))))
+        self.assertTrue(transport.disconnecting)
+        self.lose(connection)
+        return decode_procedures(transport.value())
+
+    def test_list_of_procedures(self) -> None:
+        """A known user is told what there is to call."""
+        self.assertEqual(ProcedureList((Procedure("ticks", "()", "", True),)), self.ask())
+
+    def test_unknown_user(self) -> None:
+        """Nobody else is."""
+        found = self.ask("wrong")
+        assert isinstance(found, Failed)
+        self.assertEqual("auth_error", found.type)
+
+    def test_while_stopping(self) -> None:
+        """An agent that stops says so."""
+        self.calls.refuse_more()
+        self.assertEqual(Failed("shutdown", "the agent is stopping"), self.ask())
 
 
 class RefusalTests(ServerCase):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harpcaller.agent.proc import Procedure, StreamingProcedure
-from harpcaller.agent.signature import Description, describe, from_object
+from harpcaller.agent.proc import Procedure, StreamingProcedure, procedure
+from harpcaller.agent.signature import MAX_DOC, Description, describe, from_object
 from harpcaller.errors import InvalidArgumentList
+from harpcaller.wire.agent import Procedure as WireProcedure
 from harpcaller.wire.values import decode, encode
 from tests.house import HouseCase
 
@@ -70,3 +71,44 @@ class DescriptionTests(HouseCase):
         streaming = from_object(describe("it", StreamingProcedure(lambda n: [n])))
         self.assertTrue(streaming.streaming)
         self.assertIsNone(streaming.timeout_seconds)
+
+    def test_docstring(self) -> None:
+        """The docstring comes along, without its indentation and not without end."""
+
+        @procedure
+        def told() -> None:
+            """Say it.
+
+            Twice.
+            """
+
+        class Own(Procedure):
+            """What it does."""
+
+            def __call__(self) -> None: ...
+
+        class Plain(Procedure):
+            def __call__(self) -> None: ...
+
+        class Odd(Procedure):
+            __doc__ = 7  # type: ignore[assignment]  # as users might
+
+            def __call__(self) -> None: ...
+
+        def long() -> None: ...
+
+        long.__doc__ = "x" * 2 * MAX_DOC
+        for given, doc in [
+            (told, "Say it.\n\nTwice."),
+            (Own(), "What it does."),
+            (Plain(), ""),
+            (Odd(), ""),
+            (Procedure(lambda: 0), ""),
+            (Procedure(long), "x" * MAX_DOC),
+        ]:
+            self.assertEqual(doc, from_object(describe("it", given)).told().doc)
+
+    def test_told_to_callers(self) -> None:
+        """Callers see the parameters, but not what their defaults are."""
+        found = over_the_wire(lambda a, *rest, b="secret", **more: 0).told()
+        self.assertEqual(WireProcedure("it", "(a, *rest, b=..., **more)", "", False), found)

@@ -20,7 +20,16 @@ from harpcaller.testing.agent import (
     record,
     slowly,
 )
-from harpcaller.wire.agent import Credentials, ProcedureCall, encode_request
+from harpcaller.wire.agent import (
+    Credentials,
+    ListProcedures,
+    Procedure,
+    ProcedureCall,
+    ProcedureList,
+    decode_procedures,
+    encode_list_request,
+    encode_request,
+)
 from harpcaller.wire.ending import Returned
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
@@ -79,6 +88,16 @@ class ScriptTests(HouseCase):
         self.assertEqual([REQUEST], agent.requests)
         self.assertEqual(line, connection.heard)
         self.assertEqual([connection], agent.connections)
+
+    def test_list_of_procedures(self) -> None:
+        """It lists what it was told to, or doesn't know of lists, as agents of old."""
+        asked = encode_list_request(ListProcedures(REQUEST.credentials))
+        procedure = Procedure("p", "(a)", "Does it.", False)
+        self.connect(FakeAgent([], self.clock, procedures=[procedure])).dataReceived(asked)
+        self.assertEqual(ProcedureList((procedure,)), decode_procedures(self.transport.value()))
+        self.assertTrue(self.transport.disconnecting)
+        self.connect(FakeAgent([], self.clock)).dataReceived(asked)
+        self.assertIn(b'"type":"invalid_request"', self.transport.value())
 
     def test_script_by_request(self) -> None:
         """A script may depend on what is asked; each request on a connection is answered."""

@@ -12,12 +12,18 @@ from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, Proto
 from harpcaller.wire.agent import (
     Acknowledged,
     Credentials,
+    ListProcedures,
     Message,
+    Procedure,
     ProcedureCall,
+    ProcedureList,
     Said,
     decode_message,
+    decode_procedures,
     decode_request,
+    encode_list_request,
     encode_message,
+    encode_procedures,
     encode_request,
 )
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
@@ -31,6 +37,11 @@ calls = st.builds(
     words,
     raws.filter(lambda raw: raw[:1] in (b"[", b"{")),
     st.builds(Credentials, words, words),
+)
+
+lists = st.builds(
+    ProcedureList,
+    st.lists(st.builds(Procedure, words, words, words, st.booleans()), max_size=3).map(tuple),
 )
 
 #: Any message that an agent may send.
@@ -175,3 +186,86 @@ class MessageTests(SynchronousTestCase):
             self.assertIs(ProtocolError, type(error))
         else:
             self.assertEqual(message, decode_message(encode_message(message)))
+
+
+class ListTests(SynchronousTestCase):
+    """The list of procedures: its request and its answer."""
+
+    @given(words, words)
+    def test_request_round_trip(self, user: str, password: str) -> None:
+        """The request is understood."""
+        request = ListProcedures(Credentials(user, password))
+        self.assertEqual(request, decode_request(encode_list_request(request)[:-1]))
+
+    def test_request_that_is_amiss(self) -> None:
+        """The message names the field and never shows a secret."""
+        auth = '"auth":{"user":"u","password":"sesame"}'
+        for text, said in [
+            (f'{{"harp":1,"list":false,{auth}}}', "list: expected true"),
+            (f'{{"harp":1,"list":1,{auth}}}', "list: expected true"),
+            ('{"harp":1,"list":true}', "auth: missing"),
+            ('{"harp":1,"list":true,"auth":"sesame"}', "auth: expected an object"),
+            (f'{{"harp":1,"list":true,"arguments":[],{auth}}}', "arguments: unknown field"),
+            (
+                f'{{"harp":1,"list":true,"procedure":"p",{auth}}}',
+                "list and procedure in one request",
+            ),
+        ]:
+            error = self.assertRaises(InvalidRequest, decode_request, text.encode())
+            self.assertEqual(said, error.message)
+
+    @given(lists)
+    def test_answer_round_trip(self, listed: ProcedureList) -> None:
+        """What is listed is understood, in one line."""
+        line = encode_procedures(listed)
+        self.assertEqual((1, b"\n"), (line.count(b"\n"), line[-1:]))
+        self.assertEqual(listed, decode_procedures(line[:-1]))
+
+    def test_error_instead(self) -> None:
+        """An agent of old, or one that doesn't know the user, answers with an error."""
+        failed = Failed("invalid_request", "procedure: missing")
+        self.assertEqual(failed, decode_procedures(encode_message(failed)))
+
+    def test_unknown_members_are_passed_over(self) -> None:
+        """A newer agent may tell more; what is for people needn't be good UTF-8."""
+        line = (
+            b'{"harp":1,"more":1,"procedures":[{"name":"p","signature":"()","doc":"\\ud800",'
+            b'"streaming":true,"lock":"x"}]}'
+        )
+        self.assertEqual(
+            ProcedureList((Procedure("p", "()", "\\ud800", True),)), decode_procedures(line)
+        )
+
+    def test_answer_that_is_amiss(self) -> None:
+        """It is said to be the agent's."""
+        one = '{"name":"p","signature":"()","doc":"","streaming":false}'
+        for text, said in [
+            ("x", ": not JSON: Expecting value at character 0"),
+            (f'{{"procedures":[{one}]}}', ": harp: expected 1, the only version there is"),
+            ('{"harp":1}', " is of no known kind"),
+            ('{"harp":1,"stream_result":true}', " is of no known kind"),
+            ('{"harp":1,"result":1}', " is of no known kind"),
+            ('{"harp":1,"procedures":{}}', ": procedures: expected a list"),
+            ('{"harp":1,"procedures":[1]}', ": procedures: expected objects in it"),
+            (
+                '{"harp":1,"procedures":[{"streaming":1}]}',
+                ": procedures.streaming: expected true or false",
+            ),
+            (
+                '{"harp":1,"procedures":[{"streaming":true}]}',
+                ": procedures.name: expected a string",
+            ),
+            (
+                '{"harp":1,"procedures":[{"name":"p","signature":1,"streaming":true}]}',
+                ": procedures.signature: expected a string",
+            ),
+            ('{"harp":1,"procedures":[],"error":{}}', ": procedures and error in one message"),
+        ]:
+            error = self.assertRaises(ProtocolError, decode_procedures, text.encode())
+            self.assertEqual(f"the agent's message{said}", error.message)
+
+    @given(mangled(lists.map(encode_procedures)))
+    def test_any_bytes(self, line: bytes) -> None:
+        """A list, an error or ProtocolError."""
+        with contextlib.suppress(ProtocolError):
+            decode_procedures(line)

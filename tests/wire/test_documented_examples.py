@@ -56,7 +56,7 @@ class DocumentedExamplesTests(SynchronousTestCase):
     def test_every_example_is_looked_at(self) -> None:
         """No example on the page stands outside the blocks that are tested here."""
         shown = re.findall(r"^ +(?:->|<-) ", PAGE.read_text("utf-8"), re.MULTILINE)
-        kinds = ["client", "client-refused", "agent", "agent-refused"]
+        kinds = ["client", "client-refused", "agent", "agent-list", "agent-refused"]
         found = [line for kind in kinds for block in examples(kind) for line in block]
         self.assertEqual(len(shown), len(found))
         for kind in kinds:
@@ -89,6 +89,7 @@ class DocumentedExamplesTests(SynchronousTestCase):
         for block in examples("agent"):
             (_, request), *messages = block
             call = agent.decode_request(request)
+            assert isinstance(call, agent.ProcedureCall)
             self.assertEqual(request + b"\n", agent.encode_request(call))
             conversation = Conversation()
             for direction, line in messages:
@@ -96,6 +97,19 @@ class DocumentedExamplesTests(SynchronousTestCase):
                 message = conversation.heard(line)
                 self.assertEqual(line + b"\n", agent.encode_message(message))
             self.assertIs(State.ENDED, conversation.state)
+
+    def test_list_of_procedures(self) -> None:
+        """The request is understood, and the answers are byte for byte what an agent sends."""
+        for block in examples("agent-list"):
+            (_, request), (_, answer) = block
+            asked = agent.decode_request(request)
+            assert isinstance(asked, agent.ListProcedures)
+            self.assertEqual(request + b"\n", agent.encode_list_request(asked))
+            said = agent.decode_procedures(answer)
+            if isinstance(said, Failed):
+                self.assertEqual(answer + b"\n", agent.encode_message(said))
+            else:
+                self.assertEqual(answer + b"\n", agent.encode_procedures(said))
 
     def test_agent_refused(self) -> None:
         """Bad requests are refused, in these words."""
