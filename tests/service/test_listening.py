@@ -25,6 +25,7 @@ class PortReactor(MemoryReactorClock):
         super().__init__()
         self.open: list[tuple[str, int]] = []
         self.taken: set[int] = set()
+        self.backlogs: list[int] = []
 
     def listenTCP(
         self, port: int, factory: Any, backlog: int = 50, interface: str = ""
@@ -32,6 +33,7 @@ class PortReactor(MemoryReactorClock):
         if port in self.taken:
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         made = super().listenTCP(port, factory, backlog, interface)
+        self.backlogs.append(backlog)
         place = (interface, port)
         self.open.append(place)
         stop = made.stopListening
@@ -81,6 +83,12 @@ class ListeningTests(HouseCase):
         """``*`` is the wildcard of both families where there is IPv6."""
         self.successResultOf(self.open("*:1"))
         self.assertIn(self.reactor.open, ([("::", 1)], [("0.0.0.0", 1)]))
+
+    def test_burst_of_clients(self) -> None:
+        """A thousand connections may wait to be accepted: a system whose backlog is full
+        lets clients try again only after a second."""
+        self.successResultOf(self.open("127.0.0.1:1"))
+        self.assertGreaterEqual(self.reactor.backlogs[0], 1000)
 
     def test_all_or_none(self) -> None:
         """If one port is taken, those opened before it are closed again."""
