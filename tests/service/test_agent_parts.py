@@ -67,7 +67,7 @@ class ExampleTests(PartsCase):
         self.assertTrue(parts.backend.authenticate("me", "Hello world!"))
         self.assertEqual(Load(str(self.folder / "harpd.py")), parts.order)
         verdict = examine(self.command)
-        self.assertEqual(((), (), 4), (verdict.problems, verdict.warnings, verdict.procedures))
+        self.assertEqual(((), (), 7), (verdict.problems, verdict.warnings, verdict.procedures))
 
 
 class CommandLineTests(PartsCase):

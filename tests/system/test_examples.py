@@ -171,7 +171,7 @@ TRIED_BY = {
     "harpcaller/logrotate": "tests/system/test_service_files.py",
     "harpcaller/update-hosts": "tests/system/test_hosts_script.py",
     "harpd/harpd.conf": "tests/service/test_agent_parts.py",
-    "harpd/harpd.py": "tests/service/test_agent_parts.py",
+    "harpd/harpd.py": "tests/system/test_example_procedures.py",
     "harpd/harpd.service": "tests/system/test_service_files.py",
 }
 
