@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-import yaml
 
 from harpcaller.config import fields
 from harpcaller.config.fields import Mistake, Reader, unexpected
-from harpcaller.config.problems import ConfigurationError, Problem, nearest
+from harpcaller.config.problems import ConfigurationError, Problem
+from harpcaller.config.yaml_document import Place, YAMLDocument, problem_at, read_text
 
 #: Where the configuration and the procedures are when nobody says otherwise.
 DEFAULT_PATH = Path("/etc/harpd/harpd.conf")
 DEFAULT_PROCEDURES = Path("/etc/harpd/harpd.py")
-
-#: The keys that lead to a value, from the outermost on.
-Place = tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +66,7 @@ class AgentSettings:
 
     def problem(self, place: Place, message: str) -> Problem:
         """Tell of a problem with what stands at a place of the file."""
-        return _problem(self.file, self.lines, place, message)
+        return problem_at(self.file, self.lines, place, message)
 
 
 @attrs.frozen
@@ -86,14 +83,7 @@ def load(path: Path) -> LoadedAgent:
     Raises:
         ConfigurationError: It can't be read, or there are mistakes in it; tells all.
     """
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigurationError([Problem(str(path), None, error.strerror or "?")]) from None
-    except UnicodeDecodeError as error:
-        problem = Problem(str(path), None, f"not UTF-8 at byte {error.start}")
-        raise ConfigurationError([problem]) from None
-    return parse(text, str(path), path.parent)
+    return parse(read_text(path), str(path), path.parent)
 
 
 def parse(text: str, file: str, folder: Path) -> LoadedAgent:
@@ -107,7 +97,7 @@ def parse(text: str, file: str, folder: Path) -> LoadedAgent:
     Raises:
         ConfigurationError: There are mistakes in it; tells all.
     """
-    document = _Document(file)
+    document = YAMLDocument(file)
     content = document.read(text)
     values = _Values(document, content, folder)
     chosen = values.take()
@@ -117,87 +107,19 @@ def parse(text: str, file: str, folder: Path) -> LoadedAgent:
     return LoadedAgent(settings, tuple(document.warnings))
 
 
-class _Document:
-    """A YAML file as plain values, with the line of each key."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.lines: dict[Place, int] = {}
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
-
-    def read(self, text: str) -> object:
-        """Read the text.
-
-        Raises:
-            ConfigurationError: It isn't YAML.
-        """
-        try:
-            loader = yaml.SafeLoader(text)
-            node = loader.get_single_node()
-            return None if node is None else self._plain(loader, node, ())
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            line = None if mark is None else mark.line + 1
-            said = error.problem or error.context or "not YAML"
-            raise ConfigurationError([Problem(self.file, line, f"not YAML: {said}")]) from None
-        except (yaml.YAMLError, ValueError) as error:
-            said = str(error).split("\n")[0]
-            raise ConfigurationError([Problem(self.file, None, f"not YAML: {said}")]) from None
-        except RecursionError:
-            problem = Problem(self.file, None, "nested too deeply")
-            raise ConfigurationError([problem]) from None
-
-    def _plain(self, loader: yaml.SafeLoader, node: yaml.Node, place: Place) -> object:
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(loader, item, place) for item in node.value]
-        if not isinstance(node, yaml.MappingNode):
-            return loader.construct_object(node, deep=True)
-        loader.flatten_mapping(node)
-        found: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
-            inside = (*place, key)
-            if key in found:
-                self.problems.append(self._at(key_node, inside, "stands twice"))
-            self.lines.setdefault(inside, key_node.start_mark.line + 1)
-            found[key] = self._plain(loader, value_node, inside)
-        return found
-
-    def _at(self, node: yaml.Node, place: Place, message: str) -> Problem:
-        name = ".".join(place)
-        return Problem(self.file, node.start_mark.line + 1, f"{name}: {message}")
-
-    def wrong(self, place: Place, message: str) -> None:
-        """Note a mistake."""
-        self.problems.append(_problem(self.file, self.lines, place, message))
-
-    def odd(self, place: Place, message: str) -> None:
-        """Note what is only odd."""
-        self.warnings.append(_problem(self.file, self.lines, place, message))
-
-
-def _problem(file: str, lines: Mapping[Place, int], place: Place, message: str) -> Problem:
-    known = place
-    while known and known not in lines:
-        known = known[:-1]
-    name = ".".join(place)
-    return Problem(file, lines.get(known), f"{name}: {message}" if name else message)
-
-
 class _Values:
     """Takes the settings out of a document, noting what is wrong with them."""
 
-    def __init__(self, document: _Document, content: object, folder: Path) -> None:
+    def __init__(self, document: YAMLDocument, content: object, folder: Path) -> None:
         self._document = document
         self._folder = folder
-        self._content = self._mapping((), content, "settings")
+        self._content = document.mapping((), content, "settings")
         self._chosen: dict[str, Any] = {}
 
     def take(self) -> dict[str, Any]:
         """Give the settings that the file has, by the names of :class:`AgentSettings`."""
         path = fields.path(self._folder)
-        self._known(
+        self._document.known(
             (),
             self._content,
             ("network", "python", "authentication", "limits"),
@@ -229,30 +151,14 @@ class _Values:
         self._authentication()
         return self._chosen
 
-    def _mapping(self, place: Place, value: object, what: str) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            self._document.wrong(place, f"expected {what}, as key: value lines")
-            return {}
-        return value
-
-    def _known(self, place: Place, found: Mapping[str, Any], *groups: tuple[str, ...]) -> None:
-        known = [key for group in groups for key in group]
-        for key in found:
-            if key not in known:
-                meant = nearest(key, known)
-                hint = f"; did you mean {meant}?" if meant else ""
-                self._document.odd((*place, key), f"unknown key{hint}")
-
     def _section(
         self,
         name: str,
         keys: Mapping[str, tuple[str, Reader]],
         mandatory: tuple[str, ...] = (),
     ) -> None:
-        found = self._mapping((name,), self._content.get(name), "settings")
-        self._known((name,), found, tuple(keys))
+        found = self._document.mapping((name,), self._content.get(name), "settings")
+        self._document.known((name,), found, tuple(keys))
         for key, (attribute, read) in keys.items():
             self._one((name, key), found, attribute, read)
         for key in mandatory:
@@ -269,13 +175,13 @@ class _Values:
             self._document.wrong(place, str(mistake))
 
     def _python(self) -> None:
-        found = self._mapping(("python",), self._content.get("python"), "settings")
-        self._known(("python",), found, ("path",))
+        found = self._document.mapping(("python",), self._content.get("python"), "settings")
+        self._document.known(("python",), found, ("path",))
         value = found.get("path")
         folders = _folders(fields.path(self._folder))
         if isinstance(value, dict):
             place = ("python", "path")
-            self._known(place, value, ("prepend", "append"))
+            self._document.known(place, value, ("prepend", "append"))
             self._one((*place, "prepend"), value, "python_prepend", folders)
             self._one((*place, "append"), value, "python_append", folders)
         else:
@@ -283,7 +189,7 @@ class _Values:
 
     def _authentication(self) -> None:
         place = ("authentication",)
-        found = self._mapping(place, self._content.get("authentication"), "settings")
+        found = self._document.mapping(place, self._content.get("authentication"), "settings")
         own = {key: value for key, value in found.items() if key != "module"}
         if isinstance(own.get("file"), str):
             own["file"] = str(self._folder / own["file"])

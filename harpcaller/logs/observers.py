@@ -51,6 +51,27 @@ class Outside:
     journal: Path = Path("/run/systemd/journal/socket")
 
 
+#: How much each level matters.
+_RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4}
+
+
+@attrs.frozen
+class LogTo:
+    """One place to log to.
+
+    Args:
+        handler: ``stdout``, ``stderr``, ``syslog``, ``journal`` or ``file``.
+        file: The file, if it is one.
+        format: How lines look on standard output, standard error and in a file.
+        level: What is less than this isn't told.
+    """
+
+    handler: str
+    file: Path | None = None
+    format: LogFormat = "text"
+    level: str = "info"
+
+
 @attrs.define
 class _Outlet:
     """A sink and the count of what it has lost."""
@@ -58,6 +79,7 @@ class _Outlet:
     name: str
     sink: Sink
     complain: Callable[[str], None]
+    least: int = _RANKS["info"]
     lost: int = 0
     why: str = ""
 
@@ -83,20 +105,24 @@ class Observer:
         # Reentrant, since garbage collection can log in the middle of anything.
         self._lock = RLock()
         self._outlets: tuple[_Outlet, ...] = ()
+        self._debugging = False
 
     def __call__(self, event: LogEvent) -> None:
-        """Tell of an event, unless it is for debugging."""
-        if event.get("log_level") is LogLevel.debug:
+        """Tell of an event, where it matters enough."""
+        if event.get("log_level") is LogLevel.debug and not self._debugging:
             return
         entry = entry_of(event)
+        rank = _RANKS.get(entry.level, _RANKS["critical"])
         with self._lock:
             for outlet in self._outlets:
-                outlet.write(entry)
+                if rank >= outlet.least:
+                    outlet.write(entry)
 
     def exchange(self, outlets: tuple[_Outlet, ...]) -> None:
         """Go on with other outlets; no event falls between the old and the new."""
         with self._lock:
             old, self._outlets = self._outlets, outlets
+            self._debugging = any(outlet.least == _RANKS["debug"] for outlet in outlets)
             for outlet in old:
                 outlet.sink.close()
 
@@ -142,14 +168,33 @@ class LogSetup:
         Raises:
             OSError: The log file can't be opened; then nothing has changed.
         """
-        line = _FORMATS[log_format]
-        outlets = [_Outlet(name, self._sink(name, line), self._complain) for name in handlers]
+        places = [LogTo(name, format=log_format) for name in handlers]
         if log_file is not None:
-            outlets.append(_Outlet(str(log_file), FileLog(log_file, line), self._complain))
+            places.append(LogTo("file", log_file, log_format))
+        self.log_to(places)
+
+    def log_to(self, places: Iterable[LogTo]) -> None:
+        """Go on in other places.
+
+        Raises:
+            OSError: A file can't be opened; then nothing has changed.
+        """
+        outlets: list[_Outlet] = []
+        try:
+            for place in places:
+                name = str(place.file) if place.handler == "file" else place.handler
+                least = _RANKS[place.level]
+                outlets.append(_Outlet(name, self._sink(place), self._complain, least))
+        except OSError:
+            for outlet in outlets:
+                outlet.sink.close()
+            raise
         self.observer.exchange(tuple(outlets))
 
-    def _sink(self, handler: str, line: Format) -> Sink:
-        outside = self._outside
+    def _sink(self, place: LogTo) -> Sink:
+        outside, handler, line = self._outside, place.handler, _FORMATS[place.format]
+        if handler == "file" and place.file is not None:
+            return FileLog(place.file, line)
         if handler in ("stdout", "stderr"):
             return DescriptorLog(outside.stdout if handler == "stdout" else outside.stderr, line)
         if handler == "syslog":

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from harpcaller.logs.events import EventLog
-from harpcaller.logs.observers import LogSetup, Outside, start_logging
+from harpcaller.logs.observers import LogSetup, LogTo, Outside, start_logging
 from harpcaller.logs.sinks import DescriptorLog
 from harpcaller.wire.values import decode
 from tests.house import HouseCase
@@ -259,6 +259,40 @@ class ReopenTests(LoggingCase):
         setup.observer(event("two"))
         self.assertIn("one", syslog.read())
         self.assertIn("two", syslog.read())
+
+
+class PlacesTests(LoggingCase):
+    def test_levels(self) -> None:
+        """Each place is told what matters enough for it."""
+        setup = self.start([])
+        setup.log_to(
+            [LogTo("stdout", level="error"), LogTo("file", self.log_file, "json", "debug")]
+        )
+        for level in (LogLevel.debug, LogLevel.info, LogLevel.error):
+            setup.observer(event(f"at.{level.name}") | {"log_level": level})
+        self.assertEqual(
+            ["at.error"], [line.split()[2] for line in self.stdout.read().splitlines()]
+        )
+        lines = self.log_file.read_bytes().splitlines()
+        self.assertEqual(
+            ["at.debug", "at.info", "at.error"], [decode(line)["kind"] for line in lines]
+        )
+
+    def test_second_file_that_cannot_be_opened(self) -> None:
+        """Then the first is closed again, and nothing has changed."""
+        setup = self.start(["stdout"])
+        before = len(os.listdir("/proc/self/fd"))
+        bad = LogTo("file", self.folder / "no" / "file")
+        with self.assertRaises(OSError):
+            setup.log_to([LogTo("file", self.log_file), bad])
+        self.assertEqual(before, len(os.listdir("/proc/self/fd")))
+        setup.observer(event())
+        self.assertIn("job.submitted", self.stdout.read())
+
+    def test_file_without_a_name(self) -> None:
+        """That is a bug of ours."""
+        with self.assertRaises(ValueError):
+            self.start([]).log_to([LogTo("file")])
 
 
 class ReconfigureTests(LoggingCase):
