@@ -78,6 +78,12 @@ class ProtocolError(WireError):
     wire_type = "protocol_error"
 
 
+class NotSupported(WireError):
+    """The agent is older than what was asked of it."""
+
+    wire_type = "not_supported"
+
+
 class SystemFailure(WireError):
     """The dispatcher's own system failed the call (out of descriptors, say)."""
 

@@ -19,7 +19,8 @@ from zope.interface import Attribute, Interface
 
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec, Record
-from harpcaller.wire.ending import Ending
+from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 
 # --- A job's life as facts -----------------------------------------------------------------
@@ -254,6 +255,12 @@ class ICaller(Interface):
             StorageError: The clearance or the sink failed with it.
         """
 
+    def procedures(host: Host) -> Deferred[ProcedureList | Failed]:
+        """Ask an agent which procedures it has; takes seconds at most.
+
+        Whatever goes wrong with peer or network is a Failed.  Cancelling closes the connection.
+        """
+
 
 # --- Queues --------------------------------------------------------------------------------
 
@@ -297,7 +304,7 @@ class IFollower(Interface):
 
 
 class IDispatcher(Interface):
-    """Everything that can be done with jobs."""
+    """Everything that can be done with jobs, and what there is to call."""
 
     def submit(call: Call, peer: str) -> Deferred[JobId]:
         """Make a job of a call; fires when it is stored.  ``peer`` is for the log."""
@@ -337,6 +344,15 @@ class IDispatcher(Interface):
 
     def prune(max_age_seconds: float) -> Deferred[Pruned]:
         """Forget the jobs that ended longer ago than this."""
+
+    def hosts() -> Deferred[Sequence[str]]:
+        """Give the names of all hosts, in order."""
+
+    def procedures(host: str) -> Deferred[ProcedureList | Failed]:
+        """Ask a host's agent which procedures it has; nothing is stored.
+
+        Fails with :class:`~harpcaller.errors.UnknownHost` if the host isn't in the registry.
+        """
 
 
 class IDaemon(Interface):

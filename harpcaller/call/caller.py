@@ -16,12 +16,24 @@ from zope.interface import implementer
 from harpcaller.call.context import AgentContext
 from harpcaller.call.faults import fault_of
 from harpcaller.call.protocol import AgentProtocol
-from harpcaller.errors import CallTimeout, StorageError, WireError
+from harpcaller.errors import (
+    CallTimeout,
+    InvalidRequest,
+    NotSupported,
+    StorageError,
+    WireError,
+)
 from harpcaller.interfaces import Host, ICaller, ICallSink, Limits
 from harpcaller.job.patience import Patience, seconds
-from harpcaller.wire.agent import ProcedureCall, encode_request
+from harpcaller.wire.agent import (
+    ListProcedures,
+    ProcedureCall,
+    encode_list_request,
+    encode_request,
+)
 from harpcaller.wire.client import Call
 from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.procedures import ProcedureList
 
 
 @implementer(ICaller)
@@ -35,6 +47,9 @@ class Caller:
         endpoint: Gives the place to connect to.
         clock: For timeouts.
     """
+
+    #: How long an agent may take to tell its procedures, in seconds.
+    LISTING_SECONDS = 5.0
 
     def __init__(
         self,
@@ -79,6 +94,23 @@ class Caller:
             raise
         except WireError as fault:
             return Failed.because(fault)
+
+    def procedures(self, host: Host) -> Deferred[ProcedureList | Failed]:
+        """Ask an agent which procedures it has."""
+        return Deferred.fromCoroutine(self._procedures(host))
+
+    async def _procedures(self, host: Host) -> ProcedureList | Failed:
+        total = self.connect_timeout_seconds + self.LISTING_SECONDS
+        patience = Patience(Limits(self.LISTING_SECONDS, total), self._clock.seconds())
+        try:
+            agent = await self._connect_in_time(host, patience)
+            request = encode_list_request(ListProcedures(host.credentials))
+            told = await agent.ask_for_list(request, patience)
+        except WireError as fault:
+            return Failed.because(fault)
+        if isinstance(told, Failed) and told.type == InvalidRequest.wire_type:
+            return Failed.because(NotSupported("the agent cannot list its procedures"))
+        return told
 
     async def _connect_in_time(self, host: Host, patience: Patience) -> AgentProtocol:
         limit = min(self.connect_timeout_seconds, patience.limits.total_seconds)

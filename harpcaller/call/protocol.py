@@ -1,10 +1,12 @@
-"""The connection to an agent during one call.
+"""The connection to an agent during one call, or while it is asked what there is to call.
 
-Thin: what may be said when is :class:`~harpcaller.wire.conversation.Conversation`'s business,
-how long to wait is :class:`~harpcaller.job.patience.Patience`'s.
+Thin: what may be said when is :mod:`~harpcaller.wire.conversation`'s business, how long to
+wait is :class:`~harpcaller.job.patience.Patience`'s.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
@@ -24,10 +26,11 @@ from harpcaller.errors import NetworkError, ProtocolError, SystemFailure, TLSErr
 from harpcaller.interfaces import Host, ICallSink
 from harpcaller.job.patience import Patience
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import MAX_MESSAGE_SIZE, Acknowledged, Said
-from harpcaller.wire.conversation import Conversation
-from harpcaller.wire.ending import Ending
+from harpcaller.wire.agent import MAX_LIST_SIZE, MAX_MESSAGE_SIZE, Acknowledged, Said
+from harpcaller.wire.conversation import Conversation, Listing
+from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
+from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 
 _log = EventLog("call")
@@ -62,13 +65,14 @@ class AgentProtocol(Protocol):
         self._tls = tls
         self._clock = clock
         self._lines = LineBuffer(MAX_MESSAGE_SIZE)
-        self._conversation = Conversation()
-        self._asked: Deferred[Ending] | None = None
+        self._conversation: Conversation | Listing | None = None
+        # Of an ending, or of what a listing gives.
+        self._asked: Deferred[Any] | None = None
         self._sink: ICallSink | None = None
         self._patience: Patience | None = None
         self._alarm: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
-        self._ending: Ending | None = None
+        self._ending: Ending | ProcedureList | None = None
         self._unfit: WireError | None = None
         self._unstored = 0
         self._held_back = False
@@ -81,18 +85,38 @@ class AgentProtocol(Protocol):
 
         Fails with a WireError.  Cancelling closes the connection, which ends the procedure.
         """
+        self._sink = sink
         asked: Deferred[Ending] = Deferred(self._abandoned)
+        self._begin(asked, request, Conversation(), patience)
+        return asked
+
+    def ask_for_list(self, request: bytes, patience: Patience) -> Deferred[ProcedureList | Failed]:
+        """Send the request for the list of procedures, wait for the answer.
+
+        Fails with a WireError.  Cancelling closes the connection.
+        """
+        self._lines = LineBuffer(MAX_LIST_SIZE)
+        asked: Deferred[ProcedureList | Failed] = Deferred(self._abandoned)
+        self._begin(asked, request, Listing(), patience)
+        return asked
+
+    def _begin(
+        self,
+        asked: Deferred[Any],
+        request: bytes,
+        conversation: Conversation | Listing,
+        patience: Patience,
+    ) -> None:
         self._asked = asked
         unfit = self._unfit or patience.exhausted(self._clock.seconds())
         if unfit is not None:
             self._settle(unfit)
-            return asked
-        self._sink = sink
+            return
+        self._conversation = conversation
         self._patience = patience
         patience.heard(self._clock.seconds())
         self._watch()
         self.transport.write(request)
-        return asked
 
     def abort(self) -> None:
         """Close the connection at once, if it isn't closed yet."""
@@ -121,7 +145,7 @@ class AgentProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take what the agent says."""
-        if self._sink is None:
+        if self._conversation is None:
             self._unfit = ProtocolError("the agent talked before it was asked")
             self.abort()
             return
@@ -146,9 +170,11 @@ class AgentProtocol(Protocol):
         if not self.secured.called:
             fault = fault_of(reason, self._host, handshake=True)
             self.secured.errback(reason if fault is None else fault)
-        if self._sink is None and self._unfit is None:
-            self._unfit = NetworkError("the agent closed the connection before the request")
-        if self._asked is not None and self._ending is None:
+        if self._conversation is None:
+            self._unfit = self._unfit or NetworkError(
+                "the agent closed the connection before the request"
+            )
+        elif self._asked is not None and self._ending is None:
             self._settle(self._conversation.closed())
 
     # --- Messages ------------------------------------------------------------------------
@@ -158,7 +184,7 @@ class AgentProtocol(Protocol):
         return self._lines.next_line() if still_wanted else None
 
     def _heard(self, line: bytes) -> None:
-        assert self._patience is not None
+        assert self._patience is not None and self._conversation is not None
         message = self._conversation.heard(line)
         self._patience.heard(self._clock.seconds())
         if isinstance(message, Acknowledged):
@@ -209,7 +235,7 @@ class AgentProtocol(Protocol):
 
     # --- The end -------------------------------------------------------------------------
 
-    def _settle(self, outcome: Ending | WireError) -> None:
+    def _settle(self, outcome: Ending | ProcedureList | WireError) -> None:
         """Tell the caller the outcome, once, and close the connection."""
         asked, self._asked = self._asked, None
         self._stop_watching()

@@ -56,6 +56,7 @@ from harpcaller.job.patience import limits_of
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec
 from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 
 _log = EventLog("dispatcher")
@@ -399,6 +400,16 @@ class Dispatcher:
     def prune(self, max_age_seconds: float) -> Deferred[Pruned]:
         """Forget the jobs that ended longer ago than this."""
         return self._store.prune(self._now() - max_age_seconds)
+
+    # --- What there is to call -----------------------------------------------------------
+
+    def hosts(self) -> Deferred[Sequence[str]]:
+        """Give the names of all hosts, in order."""
+        return succeed([host.hostname for host in self._hosts.all()])
+
+    def procedures(self, host: str) -> Deferred[ProcedureList | Failed]:
+        """Ask a host's agent which procedures it has; nothing is stored."""
+        return self._hosts.find(host).addCallback(self._caller.procedures)
 
 
 def _was_logged(failure: Failure) -> None:

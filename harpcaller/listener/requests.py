@@ -26,6 +26,13 @@ from harpcaller.wire.client import (
     encode_status,
     encode_submitted,
 )
+from harpcaller.wire.ending import Failed
+from harpcaller.wire.registry import (
+    ListHosts,
+    ListProceduresOf,
+    encode_hosts,
+    encode_procedures,
+)
 
 
 def answer(dispatcher: IDispatcher, request: Request, peer: str) -> AsyncIterator[bytes]:
@@ -50,6 +57,10 @@ def answer(dispatcher: IDispatcher, request: Request, peer: str) -> AsyncIterato
             return follow_stream(dispatcher, request)
         case ReadStream():
             return read_stream(dispatcher, request)
+        case ListHosts():
+            return list_hosts(dispatcher)
+        case ListProceduresOf():
+            return list_procedures(dispatcher, request)
         case _:
             assert_never(request)
 
@@ -106,6 +117,19 @@ async def read_stream(dispatcher: IDispatcher, request: ReadStream) -> AsyncIter
         if since >= until or not page.records:
             yield CONTINUE
             return
+
+
+async def list_hosts(dispatcher: IDispatcher) -> AsyncIterator[bytes]:
+    """Tell which hosts there are."""
+    yield encode_hosts(await dispatcher.hosts())
+
+
+async def list_procedures(
+    dispatcher: IDispatcher, request: ListProceduresOf
+) -> AsyncIterator[bytes]:
+    """Tell what a host's agent says that it has."""
+    told = await dispatcher.procedures(request.host)
+    yield encode_ending(told) if isinstance(told, Failed) else encode_procedures(told)
 
 
 def _encode_page(page: Page) -> bytes:

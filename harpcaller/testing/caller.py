@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -17,6 +17,7 @@ from harpcaller.errors import NetworkError
 from harpcaller.interfaces import Host, ICaller, ICallSink, Limits
 from harpcaller.wire.client import Call
 from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 
 
@@ -153,11 +154,13 @@ class FakeCaller:
 
     Attributes:
         calls: Every call there was, in order; those that are over, too.
+        listed: What agents say that they have, by their hosts' names.
     """
 
     def __init__(self, connects: bool = True) -> None:
         self.connects = connects
         self.calls: list[FakeCall] = []
+        self.listed: dict[str, ProcedureList | Failed] = {}
 
     def call(
         self, host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
@@ -169,6 +172,11 @@ class FakeCaller:
             one.connected()
         return one.outcome
 
+    def procedures(self, host: Host) -> Deferred[ProcedureList | Failed]:
+        """Tell at once what the test said; nothing else can be reached."""
+        unreachable = Failed.because(NetworkError("nobody answers"))
+        return succeed(self.listed.get(host.hostname, unreachable))
+
     def last(self) -> FakeCall:
         """Give the call that was begun last."""
         return self.calls[-1]
@@ -177,7 +185,7 @@ class FakeCaller:
         """Give the calls that aren't over."""
         return [call for call in self.calls if call.stage is not Stage.OVER]
 
-    def procedures(self) -> list[str]:
+    def called(self) -> list[str]:
         """Give the names of the procedures called, in order."""
         return [call.call.procedure for call in self.calls]
 

@@ -25,7 +25,8 @@ from harpcaller.interfaces import (
     StoredJob,
 )
 from harpcaller.wire.client import Call, JobId, JobStatus, Record
-from harpcaller.wire.ending import Cancelled, Ending
+from harpcaller.wire.ending import Cancelled, Ending, Failed
+from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw, canonical
 
 
@@ -114,6 +115,7 @@ class FakeDispatcher:
         submitted: Every job there was, in order, the pruned ones too.
         refusal: While it is set, :meth:`submit` fails with it.
         unprunable: How many jobs :meth:`prune` says it couldn't remove.
+        listed: The hosts there are, and what each one's agent says that it has.
     """
 
     def __init__(self, now: Callable[[], float] = lambda: 0.0, page_size: int = 100) -> None:
@@ -123,6 +125,7 @@ class FakeDispatcher:
         self.submitted: list[FakeJob] = []
         self.refusal: WireError | None = None
         self.unprunable = 0
+        self.listed: dict[str, ProcedureList | Failed] = {}
 
     # What happens, as the test says.
 
@@ -245,6 +248,14 @@ class FakeDispatcher:
         for job_id in old:
             del self._jobs[job_id]
         return succeed(Pruned(len(old), self.unprunable))
+
+    def hosts(self) -> Deferred[Sequence[str]]:
+        return succeed(sorted(self.listed))
+
+    def procedures(self, host: str) -> Deferred[ProcedureList | Failed]:
+        if host not in self.listed:
+            return fail(UnknownHost(f"the host {host} is not in the registry"))
+        return succeed(self.listed[host])
 
     def _readable(self, job_id: JobId) -> FakeJob:
         if job_id not in self._jobs:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Union
 
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
 from harpcaller.wire.client import as_arguments
 from harpcaller.wire.ending import KEYS, Cancelled, Ending, Failed, from_members, members_of
+from harpcaller.wire.procedures import Procedure as Procedure
+from harpcaller.wire.procedures import ProcedureList as ProcedureList
+from harpcaller.wire.procedures import as_procedures, procedures_member
 from harpcaller.wire.values import (
     FALSE,
     TRUE,
@@ -17,7 +20,6 @@ from harpcaller.wire.values import (
     as_boolean,
     as_string,
     build,
-    decode,
     encode,
     members,
     shown_key,
@@ -27,6 +29,8 @@ from harpcaller.wire.values import (
 MAX_REQUEST_SIZE = 1024 * 1024
 #: The longest message a caller reads from an agent, in bytes.
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+#: The longest list of procedures that a caller reads, in bytes.
+MAX_LIST_SIZE = 4 * 1024 * 1024
 #: The TCP port that an agent listens on.
 DEFAULT_PORT = 4306
 
@@ -59,30 +63,6 @@ class ListProcedures:
 
 #: What an agent can be asked.
 Request = Union[ProcedureCall, ListProcedures]
-
-
-@dataclass(frozen=True)
-class Procedure:
-    """A procedure as its agent describes it.
-
-    Args:
-        name: What it is called by.
-        signature: Its parameters, for people: ``(service, patience=...)``.
-        doc: Its docstring, without indentation; empty if it has none.
-        streaming: Whether records may come before its result.
-    """
-
-    name: str
-    signature: str
-    doc: str
-    streaming: bool
-
-
-@dataclass(frozen=True)
-class ProcedureList:
-    """Which procedures an agent has, in the order of their file."""
-
-    procedures: tuple[Procedure, ...]
 
 
 @dataclass(frozen=True)
@@ -225,8 +205,7 @@ def decode_message(line: bytes) -> Message:
 
 def encode_procedures(listed: ProcedureList) -> bytes:
     """Write the answer to :class:`ListProcedures`, its newline included."""
-    described = [asdict(procedure) for procedure in listed.procedures]
-    return build({"harp": _ONE, "procedures": encode(described)}) + b"\n"
+    return build({"harp": _ONE, "procedures": procedures_member(listed)}) + b"\n"
 
 
 def decode_procedures(line: bytes) -> ProcedureList | Failed:
@@ -242,35 +221,10 @@ def decode_procedures(line: bytes) -> ProcedureList | Failed:
         if "procedures" in found:
             if "error" in found:
                 raise BadField("procedures and error in one message")
-            return _decode_list(decode(found["procedures"]))
+            return as_procedures(found["procedures"])
         ending = from_members(found)
     except (NotJSON, BadField) as error:
         raise ProtocolError(f"the agent's message: {error}") from None
     if not isinstance(ending, Failed):
         raise ProtocolError("the agent's message is of no known kind")
     return ending
-
-
-def _decode_list(described: object) -> ProcedureList:
-    if not isinstance(described, list):
-        raise BadField("procedures: expected a list")
-    return ProcedureList(tuple(_decode_procedure(one) for one in described))
-
-
-def _decode_procedure(described: object) -> Procedure:
-    if not isinstance(described, dict):
-        raise BadField("procedures: expected objects in it")
-    streaming = described.get("streaming")
-    if not isinstance(streaming, bool):
-        raise BadField("procedures.streaming: expected true or false")
-    return Procedure(
-        _text(described, "name"), _text(described, "signature"), _text(described, "doc"), streaming
-    )
-
-
-def _text(described: dict[str, object], key: str) -> str:
-    value = described.get(key)
-    if not isinstance(value, str):
-        raise BadField(f"procedures.{key}: expected a string")
-    # Lenient: it is for people.
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")

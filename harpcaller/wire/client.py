@@ -11,6 +11,17 @@ from typing import Callable, NewType, Union
 
 from harpcaller.errors import InvalidRequest, ProtocolError
 from harpcaller.wire.ending import Ending, Failed, from_members, members_of
+from harpcaller.wire.procedures import ProcedureList, as_procedures
+from harpcaller.wire.registry import (
+    HostList,
+    ListHosts,
+    ListProceduresOf,
+    RegistryRequest,
+    as_hosts,
+    decode_list_hosts,
+    decode_list_procedures,
+    registry_members,
+)
 from harpcaller.wire.values import (
     FALSE,
     NULL,
@@ -121,7 +132,7 @@ class ReadStream:
     recent: int | None = None
 
 
-Request = Union[Call, GetResult, GetStatus, Cancel, FollowStream, ReadStream]
+Request = Union[Call, GetResult, GetStatus, Cancel, FollowStream, ReadStream, RegistryRequest]
 
 
 # --- Requests ----------------------------------------------------------------------------
@@ -249,6 +260,8 @@ _DECODERS: dict[str, tuple[frozenset[str], Callable[[dict[str, Raw]], Request]]]
     "cancel": (frozenset(["cancel"]), _decode_cancel),
     "follow_stream": (frozenset(["follow_stream", "since", "recent"]), _decode_follow_stream),
     "read_stream": (frozenset(["read_stream", "since", "recent"]), _decode_read_stream),
+    "list_hosts": (frozenset(["list_hosts"]), decode_list_hosts),
+    "list_procedures": (frozenset(["list_procedures"]), decode_list_procedures),
 }
 
 
@@ -267,6 +280,8 @@ def encode_request(request: Request) -> bytes:
         fields["get_status"] = encode(request.job_id)
     elif isinstance(request, Cancel):
         fields["cancel"] = encode(request.job_id)
+    elif isinstance(request, (ListHosts, ListProceduresOf)):
+        fields.update(registry_members(request))
     else:
         key = "follow_stream" if isinstance(request, FollowStream) else "read_stream"
         fields[key] = encode(request.job_id)
@@ -435,7 +450,17 @@ def encode_status(status: JobStatus) -> bytes:
     )
 
 
-Answer = Union[Submitted, NotEnded, CancelOutcome, Record, ToBeContinued, JobStatus, Ending]
+Answer = Union[
+    Submitted,
+    NotEnded,
+    CancelOutcome,
+    Record,
+    ToBeContinued,
+    JobStatus,
+    HostList,
+    ProcedureList,
+    Ending,
+]
 
 
 def decode_answer(line: bytes, request: Request) -> Answer:
@@ -465,6 +490,10 @@ def _answer(found: dict[str, Raw], request: Request) -> Answer | None:
         return CancelOutcome(as_boolean(found["cancelled"], "cancelled"))
     if isinstance(request, GetStatus):
         return _decode_status(found) if "call" in found else None
+    if isinstance(request, ListHosts):
+        return as_hosts(found["hosts"]) if "hosts" in found else None
+    if isinstance(request, ListProceduresOf):
+        return as_procedures(found["procedures"]) if "procedures" in found else None
     if isinstance(request, (FollowStream, ReadStream)):
         if "packet" in found and "data" in found:
             time = found.get("time")

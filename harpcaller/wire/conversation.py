@@ -17,8 +17,9 @@ from __future__ import annotations
 from enum import Enum
 
 from harpcaller.errors import NetworkError, ProtocolError, WireError
-from harpcaller.wire.agent import Acknowledged, Message, Said, decode_message
+from harpcaller.wire.agent import Acknowledged, Message, Said, decode_message, decode_procedures
 from harpcaller.wire.ending import Failed
+from harpcaller.wire.procedures import ProcedureList
 
 
 class State(Enum):
@@ -71,3 +72,19 @@ class Conversation:
         if self.state is State.ASKED:
             return NetworkError("the agent closed the connection without an answer")
         return NetworkError("the agent closed the connection before the end result")
+
+
+class Listing:
+    """The exchange in which an agent tells its procedures: one answer."""
+
+    def heard(self, line: bytes) -> ProcedureList | Failed:
+        """Take the agent's line.
+
+        Raises:
+            ProtocolError: It is neither a list of procedures nor an error.
+        """
+        return decode_procedures(line)
+
+    def closed(self) -> WireError:
+        """Give the error of a connection that closed now, before the answer."""
+        return NetworkError("the agent closed the connection without an answer")

@@ -87,7 +87,7 @@ class EndingTests(DispatcherCase):
         self.running().fail(CancelledError())
         self.turn()
         self.assertEqual("os_error", self.failure_type(job))
-        self.assertEqual(["p", "q"], self.caller.procedures())
+        self.assertEqual(["p", "q"], self.caller.called())
         self.running("q").end(DONE)
 
     def test_every_end_frees_the_slot(self) -> None:
@@ -115,7 +115,7 @@ class EndingTests(DispatcherCase):
             self.submit(queue=DISKS, host="nowhere")
         self.submit("q", queue=DISKS)
         self.turn()
-        self.assertEqual(["q"], self.caller.procedures())
+        self.assertEqual(["q"], self.caller.called())
         self.running("q").end(DONE)
 
     def test_no_such_job(self) -> None:
@@ -138,12 +138,12 @@ class StoreThenTellTests(DispatcherCase):
         self.assertNoResult(page)
         self.assertIsNone(self.ending(job))
         self.assertEqual("running", self.status(job).state)
-        self.assertEqual(["p"], self.caller.procedures())
+        self.assertEqual(["p"], self.caller.called())
         self.store.release()
         self.turn()
         self.assertEqual(DONE, self.successResultOf(waiting))
         self.assertEqual(DONE, self.successResultOf(page).ending)
-        self.assertEqual(["p", "q"], self.caller.procedures())
+        self.assertEqual(["p", "q"], self.caller.called())
         self.running("q").end(DONE)
         self.turn()
 
@@ -190,10 +190,10 @@ class EndNotStoredTests(DispatcherCase):
         self.store.fail_next()
         self.running().end(DONE)
         self.turn()
-        self.assertEqual(["p"], self.caller.procedures())
+        self.assertEqual(["p"], self.caller.called())
         self.clock.advance(5)
         self.turn()
-        self.assertEqual(["p", "q"], self.caller.procedures())
+        self.assertEqual(["p", "q"], self.caller.called())
         self.running("q").end(DONE)
 
     def test_cancel_is_told_and_tried_again(self) -> None:
@@ -218,7 +218,7 @@ class EndNotStoredTests(DispatcherCase):
         self.turn()
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
         self.failureResultOf(waiting, MissingResult)
-        self.assertEqual(["p", "q"], self.caller.procedures())
+        self.assertEqual(["p", "q"], self.caller.called())
         self.assertEqual(1, len(self.dispatcher.living()))
         self.running("q").end(DONE)
         self.turn()
@@ -245,7 +245,7 @@ class CancelTests(DispatcherCase):
         self.assertIsNone(self.status(jobs[1]).started_at)
         self.running("0").end(DONE)
         self.turn()
-        self.assertEqual(["0", "2"], self.caller.procedures())
+        self.assertEqual(["0", "2"], self.caller.called())
         self.running("2").end(DONE)
         self.turn()
 
@@ -310,10 +310,10 @@ class CancelTests(DispatcherCase):
         self.store.hold()
         cancelled = self.dispatcher.cancel(job)
         self.turn()
-        self.assertEqual(["0"], self.caller.procedures())
+        self.assertEqual(["0"], self.caller.called())
         self.store.release()
         self.assertTrue(self.result(cancelled))
-        self.assertEqual(["0", "2"], self.caller.procedures())
+        self.assertEqual(["0", "2"], self.caller.called())
         self.assertEqual(["submitted", "ended"], self.kinds(job))
         self.running("2").end(DONE)
         self.turn()

@@ -276,14 +276,14 @@ class RecoverTests(DispatcherCase):
         self.crash()
         self.assertEqual(["missing_result"] * 2, [self.failure_type(job) for job in jobs[:2]])
         self.assertEqual("missing_result", self.failure_type(other))
-        self.assertEqual(["2", "3"], self.caller.procedures())
+        self.assertEqual(["2", "3"], self.caller.called())
         self.assertEqual(jobs[2:], list(self.dispatcher.living()))
         late = self.submit("late", queue=b'{"q":1}', concurrency=9)
-        self.assertEqual(["2", "3"], self.caller.procedures())
+        self.assertEqual(["2", "3"], self.caller.called())
         for procedure in ("3", "2", "4", "5", "late"):
             self.running(procedure).end(DONE)
             self.turn()
-        self.assertEqual(["2", "3", "4", "5", "late"], self.caller.procedures())
+        self.assertEqual(["2", "3", "4", "5", "late"], self.caller.called())
         self.assertEqual(DONE, self.ending(late))
 
     def test_running_jobs_are_missing(self) -> None:
@@ -315,7 +315,7 @@ class RecoverTests(DispatcherCase):
         job = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
         self.successResultOf(self.store.add(job, Submitted(call(), 5.0)))
         self.crash()
-        self.assertEqual(["p"], self.caller.procedures())
+        self.assertEqual(["p"], self.caller.called())
         self.running().end(DONE)
         self.assertEqual(DONE, self.ending(job))
 
@@ -324,7 +324,7 @@ class RecoverTests(DispatcherCase):
         jobs = [self.submit(str(n), queue=b"{}") for n in range(3)]
         self.crash()
         self.crash()
-        self.assertEqual(["2"], self.caller.procedures())
+        self.assertEqual(["2"], self.caller.called())
         self.running("2").end(DONE)
         self.turn()
         self.assertEqual(["missing_result"] * 2, [self.failure_type(job) for job in jobs[:2]])

@@ -112,7 +112,7 @@ class SubmitTests(DispatcherCase):
             _ = self.dispatcher.submit(call(str(number), DISKS, 2 + number), PEER)
         self.store.release()
         self.turn()
-        self.assertEqual(["0", "1"], self.caller.procedures())
+        self.assertEqual(["0", "1"], self.caller.called())
         for number in range(4):
             self.running(str(number)).end(DONE)
             self.turn()
@@ -239,7 +239,7 @@ class StartTests(DispatcherCase):
         self.turn()
         self.turn()
         self.assertEqual("storage_error", self.failure_type(job))
-        self.assertEqual(["p", "r"], self.caller.procedures())
+        self.assertEqual(["p", "r"], self.caller.called())
         self.running("r").end(DONE)
         self.turn()
 
@@ -337,7 +337,7 @@ class CancelQueueTests(DispatcherCase):
         self.assertEqual(5, self.successResultOf(cancelled))
         self.assertEqual(["cancelled"] * 5, [_outcome(self.ending(job)) for job in jobs])
         self.assertEqual([other], list(self.dispatcher.living()))
-        self.assertEqual(["0", "1", "other"], self.caller.procedures())
+        self.assertEqual(["0", "1", "other"], self.caller.called())
         self.running("other").end(DONE)
         self.turn()
 

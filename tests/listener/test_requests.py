@@ -9,6 +9,7 @@ from harpcaller.interfaces import Page
 from harpcaller.testing.dispatcher import FakeDispatcher
 from harpcaller.wire.client import Call, JobId, QueueSpec
 from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised, Returned
+from harpcaller.wire.procedures import Procedure, ProcedureList
 from harpcaller.wire.values import Raw
 from tests.listener.world import CALL, DONE, EPOCH, NOBODY, ListenerCase, request
 
@@ -262,3 +263,32 @@ class _Chatterbox(FakeDispatcher):
 
 def _umlaut() -> bytes:
     return '{"harpcaller":1,"get_result":"ä"}\n'.encode()
+
+
+class RegistryTests(ListenerCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.dispatcher.listed = {
+            "web01": ProcedureList((Procedure("p", "(a)", "Do it.", True),)),
+            "db01": Failed("not_supported", "x"),
+        }
+
+    def test_hosts(self) -> None:
+        """Names in order, and nothing else of them."""
+        answers = self.ask(b'{"harpcaller":1,"list_hosts":true}\n')
+        self.assertEqual([{"hosts": ["db01", "web01"]}], answers)
+
+    def test_procedures(self) -> None:
+        """As the agent tells them; nothing becomes a job."""
+        answers = self.ask(b'{"harpcaller":1,"list_procedures":"web01"}\n')
+        told = {"name": "p", "signature": "(a)", "doc": "Do it.", "streaming": True}
+        self.assertEqual([{"procedures": [told]}], answers)
+        self.assertEqual([], self.dispatcher.submitted)
+
+    def test_procedures_that_cannot_be_had(self) -> None:
+        """An error line, and the connection stays."""
+        client = self.client()
+        for host, type_ in (("db01", "not_supported"), ("web99", "unknown_host")):
+            client.send(b'{"harpcaller":1,"list_procedures":"%s"}\n' % host.encode())
+            self.assertEqual(type_, self.error(client.lines()))
+        self.assertFalse(client.closed)

@@ -12,6 +12,7 @@ from harpcaller.testing.caller import FakeCall, FakeCaller, Stage
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call
 from harpcaller.wire.ending import Ending, Failed, Returned
+from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 
@@ -145,6 +146,13 @@ class FakeCallerTests(HouseCase):
         first, _ = self.begin()
         second, _ = self.begin()
         self.assertIs(second, self.caller.of("p"))
-        self.assertEqual(["p", "p"], self.caller.procedures())
+        self.assertEqual(["p", "p"], self.caller.called())
         self.assertRaises(LookupError, self.caller.of, "q")
         self.assertEqual([first, second], self.caller.open())
+
+    def test_list_of_procedures(self) -> None:
+        """What the test said; other hosts can't be reached."""
+        unreachable = self.successResultOf(self.caller.procedures(WEB01))
+        self.assertIsInstance(unreachable, Failed)
+        listed = self.caller.listed["web01"] = ProcedureList(())
+        self.assertEqual(listed, self.successResultOf(self.caller.procedures(WEB01)))

@@ -9,7 +9,8 @@ from harpcaller.interfaces import Host, IDaemon, IDispatcher, IFollower, IHosts,
 from harpcaller.testing.dispatcher import Bell, FakeDaemon, FakeDispatcher, FakeHosts
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call, JobId, QueueSpec, Record
-from harpcaller.wire.ending import Cancelled, Returned
+from harpcaller.wire.ending import Cancelled, Failed, Returned
+from harpcaller.wire.procedures import Procedure, ProcedureList
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 
@@ -116,6 +117,14 @@ class DispatcherTests(HouseCase):
         page, position = self.successResultOf(self.dispatcher.jobs(position, 2))
         self.assertEqual(jobs[2:], [stored.job_id for stored in page])
         self.assertEqual(([], position), self.successResultOf(self.dispatcher.jobs(position, 2)))
+
+    def test_what_there_is_to_call(self) -> None:
+        """What the test said, by host; others aren't known."""
+        listed = ProcedureList((Procedure("p", "()", "", False),))
+        self.dispatcher.listed = {"web01": listed, "db01": Failed("auth_error", "no")}
+        self.assertEqual(["db01", "web01"], self.successResultOf(self.dispatcher.hosts()))
+        self.assertEqual(listed, self.successResultOf(self.dispatcher.procedures("web01")))
+        self.failureResultOf(self.dispatcher.procedures("web99"), UnknownHost)
 
     def test_queues(self) -> None:
         """By the name's value, the running jobs first."""

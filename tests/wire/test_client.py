@@ -44,15 +44,24 @@ from harpcaller.wire.client import (
 )
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
+from harpcaller.wire.procedures import Procedure, ProcedureList
+from harpcaller.wire.registry import (
+    HostList,
+    ListHosts,
+    ListProceduresOf,
+    encode_hosts,
+    encode_procedures,
+)
 from harpcaller.wire.values import EMPTY_LIST, BadField, NotJSON, Raw, canonical, members
 from tests.wire.strategies import mangled, pieces, raws, strings, texts, words
 from tests.wire.test_ending import endings
 
+LISTED = ProcedureList((Procedure("p", "(a)", "Say ß.", True),))
 JOB = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
 KEYS = [
     "harpcaller", "host", "procedure", "arguments", "timeout", "max_exec_time", "queue", "info",
     "get_result", "wait", "get_status", "cancel", "follow_stream", "read_stream", "since", "recent",
-    "x",
+    "list_hosts", "list_procedures", "x",
 ]  # fmt: skip
 GOOD = '"harpcaller":1,"host":"h","procedure":"p","arguments":[]'
 
@@ -87,6 +96,8 @@ requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Cancel, job_ids),
     st.builds(lambda job, where: FollowStream(job, *where), job_ids, positions),
     st.builds(lambda job, where: ReadStream(job, *where), job_ids, positions),
+    st.just(ListHosts()),
+    st.builds(ListProceduresOf, words),
 )
 
 
@@ -123,6 +134,8 @@ class RequestTests(SynchronousTestCase):
             ('"harpcaller":1,"follow_stream":"j"', FollowStream(JobId("j"))),
             ('"harpcaller":1,"follow_stream":"j","recent":3', FollowStream(JobId("j"), recent=3)),
             ('"harpcaller":1,"read_stream":"j","since":0', ReadStream(JobId("j"), since=0)),
+            ('"harpcaller":1,"list_hosts":true', ListHosts()),
+            ('"harpcaller":1,"list_procedures":"h"', ListProceduresOf("h")),
         ]  # fmt: skip
         for text, request in cases:
             self.assertEqual(request, decode_request(b"{%s}" % text.encode()))
@@ -296,6 +309,8 @@ class AnswerTests(SynchronousTestCase):
             (encode_cancelled(False), Cancel(JOB), CancelOutcome(False)),
             (NO_RESULT, GetResult(JOB, wait=False), NotEnded()),
             (CONTINUE, ReadStream(JOB), ToBeContinued()),
+            (encode_hosts(["a", "ß"]), ListHosts(), HostList(("a", "ß"))),
+            (encode_procedures(LISTED), ListProceduresOf("h"), LISTED),
         ]
         for line, request, answer in cases:
             self.assertEqual(answer, decode_answer(line, request))
@@ -305,7 +320,7 @@ class AnswerTests(SynchronousTestCase):
         told = encode_error("storage_error", "disk full")
         for request in (
             Call("h", "p", EMPTY_LIST), GetResult(JOB), GetStatus(JOB), Cancel(JOB),
-            FollowStream(JOB), ReadStream(JOB),
+            FollowStream(JOB), ReadStream(JOB), ListHosts(), ListProceduresOf("h"),
         ):  # fmt: skip
             self.assertEqual(Failed("storage_error", "disk full"), decode_answer(told, request))
 
@@ -317,6 +332,11 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(
             Submitted(JobId("j")), self.answer('{"job_id":"j"}', Call("h", "p", EMPTY_LIST))
         )
+
+    def test_host_that_has_no_utf8_form(self) -> None:
+        """It is shown with an escape."""
+        answer = self.answer('{"hosts":["\\ud800"]}', ListHosts())
+        self.assertEqual(HostList(("\\ud800",)), answer)
 
     def test_status_of_the_original(self) -> None:
         """Whole seconds, no queue, no state."""
@@ -382,6 +402,11 @@ class AnswerTests(SynchronousTestCase):
             (ReadStream(JOB), '{"packet":0,"data":1,"time":"x"}', ": time: expected a Unix time"),
             (ReadStream(JOB), '{"continue":1}', " is of no known kind"),
             (GetStatus(JOB), '{"time":{}}', " is of no known kind"),
+            (ListHosts(), '{"result":1}', " is of no known kind"),
+            (ListHosts(), '{"hosts":{}}', ": hosts: expected a list of strings"),
+            (ListHosts(), '{"hosts":["a",1]}', ": hosts: expected a list of strings"),
+            (ListProceduresOf("h"), '{"result":1}', " is of no known kind"),
+            (ListProceduresOf("h"), '{"procedures":{}}', ": procedures: expected a list"),
             (GetStatus(JOB), '{"call":{},"time":{}}', ": call.host: missing"),
             (GetStatus(JOB), '{"call":1,"time":{}}', ": call: expected an object, got 1"),
             (

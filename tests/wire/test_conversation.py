@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.errors import NetworkError, ProtocolError
-from harpcaller.wire.agent import Acknowledged, Message, Said, encode_message
-from harpcaller.wire.conversation import Conversation, State
+from harpcaller.wire.agent import (
+    Acknowledged,
+    Message,
+    Said,
+    encode_message,
+    encode_procedures,
+)
+from harpcaller.wire.conversation import Conversation, Listing, State
 from harpcaller.wire.ending import Failed, Raised, Returned
+from harpcaller.wire.procedures import Procedure, ProcedureList
 from harpcaller.wire.values import Raw
 from tests.wire.test_agent import messages
 
@@ -118,3 +125,21 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(rest[:-1], records)
         else:
             self.assertEqual(rest, records)
+
+
+class ListingTests(SynchronousTestCase):
+    """An agent is asked which procedures it has."""
+
+    def test_list(self) -> None:
+        """One line, and that's it."""
+        listed = ProcedureList((Procedure("p", "()", "", False),))
+        self.assertEqual(listed, Listing().heard(encode_procedures(listed)))
+
+    def test_error(self) -> None:
+        """One line, too."""
+        failed = Failed("auth_error", "no")
+        self.assertEqual(failed, Listing().heard(encode_message(failed)))
+
+    def test_no_answer(self) -> None:
+        """The agent that closes instead is a network error."""
+        self.assertIsInstance(Listing().closed(), NetworkError)

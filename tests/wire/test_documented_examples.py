@@ -13,9 +13,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller import errors
-from harpcaller.wire import agent, client
+from harpcaller.wire import agent, client, registry
 from harpcaller.wire.conversation import Conversation, State
 from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.procedures import ProcedureList
 
 PAGE = Path(__file__).parents[2] / "doc" / "protocol.rst"
 
@@ -48,6 +49,10 @@ def encoded_answer(answer: client.Answer) -> bytes:
             return client.encode_record(answer)
         case client.JobStatus():
             return client.encode_status(answer)
+        case registry.HostList():
+            return registry.encode_hosts(answer.names)
+        case ProcedureList():
+            return registry.encode_procedures(answer)
         case _:
             return client.encode_ending(answer)
 
