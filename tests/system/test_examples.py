@@ -165,6 +165,7 @@ class GuideTests(TypedCase):
 TRIED_BY = {
     "demo/demo.py": "Makefile",
     "demo/procedures.py": "etc/demo/demo.py",
+    "flask/app.py": "tests/system/test_flask_example.py",
     "harpcaller/harpcaller.service": "tests/system/test_service_files.py",
     "harpcaller/harpcaller.toml": "tests/config/test_examples.py",
     "harpcaller/hosts.example": "tests/system/test_hosts_script.py",
