@@ -14,7 +14,7 @@ from harpcaller.client.blocking import (
     RemoteProcedure,
     RemoteServer,
 )
-from harpcaller.client.direct import HarpProcedure, HarpServer, HarpStreamIterator, Result
+from harpcaller.client.direct import HarpProcedure, HarpServer, HarpStreamIterator
 from harpcaller.client.exceptions import (
     CALL_CANCELLED,
     CALL_NOT_FINISHED,
@@ -24,6 +24,7 @@ from harpcaller.client.exceptions import (
     RemoteError,
     RemoteException,
 )
+from harpcaller.client.streams import Result
 
 __all__ = [
     "CALL_CANCELLED",

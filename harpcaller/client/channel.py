@@ -1,9 +1,14 @@
-"""A connected socket that speaks of every failure as a CommunicationError."""
+"""A connected socket that speaks of every failure as a CommunicationError.
+
+It has the form of :class:`~harpcaller.client.asking.Channel`; its coroutines block instead of
+waiting for an event loop.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from typing import Protocol
 
 from harpcaller.client.exceptions import CommunicationError
 
@@ -39,12 +44,24 @@ def open_socket(host: str, port: int, connect_timeout: float | None) -> socket.s
     except (OSError, ValueError, OverflowError) as error:
         # A name that is no name is a ValueError, a port that is no port an OverflowError.
         raise CommunicationError(f"{shown_address(host, port)}: {why(error)}") from None
+    attend(connected)
+    return connected
+
+
+class HasOptions(Protocol):
+    """A socket, or what an event loop shows of one."""
+
+    def setsockopt(self, level: int, option: int, value: int, /) -> None:
+        """Set an option."""
+
+
+def attend(connected: HasOptions) -> None:
+    """Have requests go out at once, and a peer that has died be noticed."""
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Who waits for a result for hours learns that the other machine has died.
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
-    return connected
 
 
 class Channel:
@@ -76,20 +93,11 @@ class Channel:
         """Whether this process opened it, and didn't inherit it over a fork."""
         return os.getpid() == self._process
 
-    def must_be_ours(self) -> None:
-        """Keep a child from reading what its parent waits for.
-
-        Raises:
-            CommunicationError: The connection was inherited over a fork.
-        """
-        if not self.ours:
-            raise self.error("the connection belongs to the process that forked this one")
-
     def error(self, what: object) -> CommunicationError:
         """Make the error that says what is wrong with this peer."""
         return CommunicationError(f"{self._address}: {what}")
 
-    def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Send all of it.
 
         A peer that closes in the middle may have said why: that it is gone is raised only when
@@ -113,7 +121,7 @@ class Channel:
             if not self.sent:
                 raise self.error(why(error)) from None
 
-    def receive(self) -> bytes:
+    async def receive(self) -> bytes:
         """Wait for bytes.
 
         Returns:

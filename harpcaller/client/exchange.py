@@ -15,17 +15,18 @@ No input or output here.  A face (blocking, asyncio, Twisted) owns a transport; 
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol, TypeVar
 
 from harpcaller.client.exceptions import CommunicationError
 from harpcaller.errors import InvalidRequest, ProtocolError, RequestTooLarge, WireError
 from harpcaller.wire import agent
 from harpcaller.wire.client import (
     Answer,
+    Call,
+    Cancel,
     FollowStream,
     GetResult,
-    GetStatus,
     NotEnded,
-    ReadStream,
     Record,
     Request,
     ToBeContinued,
@@ -43,7 +44,23 @@ MAX_ANSWER_SIZE = agent.MAX_MESSAGE_SIZE + 1024 * 1024
 _LAST_WORDS = frozenset([InvalidRequest.wire_type, RequestTooLarge.wire_type])
 
 
-class Exchange:
+_Heard_co = TypeVar("_Heard_co", covariant=True)
+
+
+class Dialogue(Protocol[_Heard_co]):
+    """What the exchanges with a dispatcher and an agent have in common."""
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes as they came."""
+
+    def next_answer(self) -> _Heard_co | None:
+        """Take what was heard next, or None when more bytes are needed."""
+
+    def closed(self) -> CommunicationError:
+        """Give the error of a connection that closed now."""
+
+
+class Exchange(Dialogue[Answer]):
     """What was asked on one connection to a dispatcher, and what was answered so far.
 
     Requests may be pipelined; answers come in the order of the requests.
@@ -121,10 +138,10 @@ def _answer(line: bytes, request: Request) -> Answer:
 
 def may_ask_again(request: Request) -> bool:
     """Tell whether asking twice does the same as asking once: it only reads."""
-    return isinstance(request, (GetResult, GetStatus, FollowStream, ReadStream))
+    return not isinstance(request, (Call, Cancel))
 
 
-class AgentExchange:
+class AgentExchange(Dialogue[agent.Message]):
     """One call's exchange with an agent, from bytes to messages.
 
     Args:
@@ -148,7 +165,7 @@ class AgentExchange:
         """Whether the end result came."""
         return self._conversation.state is State.ENDED
 
-    def next_message(self) -> agent.Message | None:
+    def next_answer(self) -> agent.Message | None:
         """Take the agent's next message.
 
         Returns:

@@ -7,6 +7,7 @@ import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from harpcaller.client.asking import finished
 from harpcaller.client.channel import Channel, shown_address, why
 from harpcaller.client.exceptions import CommunicationError
 
@@ -20,28 +21,36 @@ class ChannelTests(SynchronousTestCase):
         self.channel = Channel(ours, "box:1", 0.1)
         self.addCleanup(self.channel.close)
 
+    def send(self, data: bytes) -> None:
+        """Send, as a blocking program does."""
+        finished(self.channel.send(data))
+
+    def receive(self) -> bytes:
+        """Receive likewise."""
+        return finished(self.channel.receive())
+
     def test_bytes_both_ways(self) -> None:
         """They arrive."""
-        self.channel.send(b"ask")
+        self.send(b"ask")
         self.assertEqual((b"ask", 3), (self.peer.recv(10), self.channel.sent))
         self.peer.sendall(b"answer")
-        self.assertEqual(b"answer", self.channel.receive())
+        self.assertEqual(b"answer", self.receive())
         self.assertTrue(self.channel.received)
 
     def test_peer_closed(self) -> None:
         """Receiving gives nothing, sending fails, and the connection is known to be lost."""
         self.peer.close()
         self.assertFalse(self.channel.quiet())
-        self.assertEqual(b"", self.channel.receive())
+        self.assertEqual(b"", self.receive())
         self.assertTrue(self.channel.lost)
-        error = self.assertRaises(CommunicationError, self.channel.send, b"ask")
+        error = self.assertRaises(CommunicationError, self.send, b"ask")
         self.assertEqual("box:1: Broken pipe", str(error))
 
     def test_reset(self) -> None:
         """The peer closed without reading: told by the system's words."""
-        self.channel.send(b"x")
+        self.send(b"x")
         self.peer.close()
-        error = self.assertRaises(CommunicationError, self.channel.receive)
+        error = self.assertRaises(CommunicationError, self.receive)
         self.assertEqual("box:1: Connection reset by peer", str(error))
         self.assertTrue(self.channel.lost)
 
@@ -49,10 +58,10 @@ class ChannelTests(SynchronousTestCase):
         """What it said before is still heard: it may be the reason."""
         received = threading.Thread(target=self.refuse)
         received.start()
-        self.channel.send(b"x" * 10_000_000)
+        self.send(b"x" * 10_000_000)
         received.join(10)
         self.assertEqual((True, True), (self.channel.lost, 0 < self.channel.sent < 10_000_000))
-        self.assertEqual(b"too large", self.channel.receive())
+        self.assertEqual(b"too large", self.receive())
 
     def refuse(self) -> None:
         """Take a little, and close with a word."""
@@ -62,13 +71,13 @@ class ChannelTests(SynchronousTestCase):
 
     def test_silence(self) -> None:
         """It is told with the limit, and isn't a loss."""
-        error = self.assertRaises(CommunicationError, self.channel.receive)
+        error = self.assertRaises(CommunicationError, self.receive)
         self.assertEqual("box:1: no answer within 0.1 s", str(error))
         self.assertFalse(self.channel.lost)
 
     def test_peer_that_takes_nothing(self) -> None:
         """Likewise."""
-        error = self.assertRaises(CommunicationError, self.channel.send, b"x" * 10_000_000)
+        error = self.assertRaises(CommunicationError, self.send, b"x" * 10_000_000)
         self.assertEqual("box:1: nothing taken within 0.1 s", str(error))
 
     def test_quiet(self) -> None:
@@ -79,14 +88,14 @@ class ChannelTests(SynchronousTestCase):
 
     def test_quiet_on_a_broken_connection(self) -> None:
         """A reset is no silence."""
-        self.channel.send(b"x")
+        self.send(b"x")
         self.peer.close()
         self.assertFalse(self.channel.quiet())
 
     def test_looking_leaves_the_timeout_as_it_was(self) -> None:
         """After a look the next wait waits again."""
         self.channel.quiet()
-        error = self.assertRaises(CommunicationError, self.channel.receive)
+        error = self.assertRaises(CommunicationError, self.receive)
         self.assertIn("within 0.1 s", str(error))
 
 

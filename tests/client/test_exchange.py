@@ -195,7 +195,7 @@ class AgentExchangeTests(SynchronousTestCase):
         """Feed bytes and take all messages that they complete."""
         self.exchange.feed(data)
         found = []
-        while (message := self.exchange.next_message()) is not None:
+        while (message := self.exchange.next_answer()) is not None:
             found.append(message)
         return found
 
@@ -220,7 +220,7 @@ class AgentExchangeTests(SynchronousTestCase):
         for data in (b"x\n", b'{"stream":1}\n', b"[]\n", b"y" * 200):
             exchange = AgentExchange(max_message_size=100)
             exchange.feed(data)
-            self.assertRaises(CommunicationError, exchange.next_message)
+            self.assertRaises(CommunicationError, exchange.next_answer)
 
     def test_closing_too_early_is_told(self) -> None:
         """The error says how far the call had come."""
@@ -280,7 +280,7 @@ class AnyBytesTests(SynchronousTestCase):
         try:
             for piece in cut(data, places):
                 exchange.feed(piece)
-                while exchange.next_message() is not None:
+                while exchange.next_answer() is not None:
                     pass
         except HarpException:
             self.assertFalse(exchange.ended)

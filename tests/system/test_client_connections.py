@@ -12,6 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import harp
+from harpcaller.client.channel import Channel
 from harpcaller.client.dispatcher import Dispatcher
 from harpcaller.wire.client import Call, GetResult, JobId, ReadStream, Record
 from harpcaller.wire.ending import Returned
@@ -80,13 +81,13 @@ class KeptTests(ConnectionCase):
         asked = [self.dispatcher.begin(CALL) for _ in range(12)]
         for one in asked:
             one.next_answer()
-        self.assertEqual(8, len(self.dispatcher._kept))
+        self.assertEqual(8, len(self.dispatcher.connections.kept))
 
     def test_old_connection_is_not_trusted(self) -> None:
         """One that lay idle for long may be dead without anyone telling."""
         self.serve(lambda _: [SUBMITTED])
         self.dispatcher.ask(CALL)
-        self.dispatcher._kept[0].idle_since -= 31
+        self.dispatcher.connections.kept[0].idle_since -= 31
         self.dispatcher.ask(CALL)
         self.assertEqual(2, self.fake.connections)
 
@@ -126,7 +127,9 @@ class BrokenTests(ConnectionCase):
         self.serve(lambda _: [SUBMITTED, release])
         self.addCleanup(release.set)
         self.dispatcher.ask(CALL)
-        self.dispatcher._kept[0].channel._socket.shutdown(socket.SHUT_WR)
+        channel = self.dispatcher.connections.kept[0].channel
+        assert isinstance(channel, Channel)
+        channel._socket.shutdown(socket.SHUT_WR)
         self.dispatcher.ask(CALL)
         self.assertEqual((2, 2), (len(self.fake.requests), self.fake.connections))
 
@@ -215,7 +218,7 @@ class SlowTests(ConnectionCase):
         client = self.client(read_timeout=0.1)
         error = self.assertRaises(harp.CommunicationError, client.ask, READ)
         self.assertIn("no answer within 0.1 s", str(error))
-        self.assertEqual(0, len(client._kept))
+        self.assertEqual(0, len(client.connections.kept))
 
     def test_dispatcher_that_reads_nothing(self) -> None:
         """Sending ends too."""
