@@ -1,6 +1,7 @@
 """What a procedures file imports; see :mod:`harpcaller.agent.proc`."""
 
 from harpcaller.agent.proc import (
+    CallInfo,
     Procedure,
     Result,
     StreamingProcedure,
@@ -8,4 +9,11 @@ from harpcaller.agent.proc import (
     streaming_procedure,
 )
 
-__all__ = ["Procedure", "Result", "StreamingProcedure", "procedure", "streaming_procedure"]
+__all__ = [
+    "CallInfo",
+    "Procedure",
+    "Result",
+    "StreamingProcedure",
+    "procedure",
+    "streaming_procedure",
+]

@@ -73,6 +73,7 @@ def become(identity: Identity) -> None:
     Raises:
         NoAccount: The system doesn't allow it.
     """
+    who = identity.name or identity.uid
     same_groups = set(identity.groups) == set(os.getgroups()) | {os.getegid()}
     try:
         if os.geteuid() == 0 or not same_groups:
@@ -80,8 +81,16 @@ def become(identity: Identity) -> None:
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except (OSError, OverflowError) as error:
-        who = identity.name or identity.uid
         raise NoAccount(f"can't become user {who}: {error}") from None
+    # The system has numbers that mean "no change", and this is no place to trust it.
+    if (
+        os.getresuid() != (identity.uid,) * 3
+        or os.getresgid() != (identity.gid,) * 3
+        or set(os.getgroups()) - {identity.gid} != set(identity.groups) - {identity.gid}
+    ):
+        raise NoAccount(f"can't become user {who}: the system didn't do as told")
+    for variable in ("USER", "LOGNAME", "HOME"):
+        os.environ.pop(variable, None)
     if identity.name is not None and identity.home is not None:
         os.environ["USER"] = os.environ["LOGNAME"] = identity.name
         os.environ["HOME"] = identity.home

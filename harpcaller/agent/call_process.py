@@ -24,15 +24,19 @@ from zope.interface import implementer
 
 from harpcaller.agent.orders import End, Order
 from harpcaller.agent.printed import PrintedLines
-from harpcaller.agent.seams import CallEvents, ICallProcess
+from harpcaller.agent.seams import CallEvents, ICallProcess, Wanted
 from harpcaller.wire.agent import MAX_MESSAGE_SIZE, encode_message
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
-from harpcaller.wire.values import Raw, build, encode
+from harpcaller.wire.values import build, encode
 
 #: How long a socket may stay open after its worker's end, in seconds: a child of the
 #: worker may have inherited it.
 LINGER_SECONDS = 1.0
+
+#: How much of what a call prints is read in a while, in bytes, and how long that is, in
+#: seconds.  Whoever prints more has to wait, as the reactor has others to serve.
+PRINTED_AT_ONCE, PRINTED_WHILE = 2 * 1024 * 1024, 0.125
 
 _RECORD = b'{"stream":'
 _ENDINGS = (b'{"result":', b'{"exception":', b'{"harp":1,"error":')
@@ -67,7 +71,7 @@ def adopt(reactor: AgentReactor, ours: socket.socket, protocol: Protocol) -> Non
 
 
 class OutputPipe(FileDescriptor):
-    """Reads what a call's processes print."""
+    """Reads what a call's processes print, at no more than a certain rate."""
 
     def __init__(self, reactor: AgentReactor, descriptor: int, printed: PrintedLines) -> None:
         super().__init__(cast(IReactorFDSet, reactor))
@@ -75,17 +79,42 @@ class OutputPipe(FileDescriptor):
         self._reactor = reactor
         self._descriptor = descriptor
         self._printed = printed
+        self._read_in_while = 0
+        self._while_ends = 0.0
+        self._rest: IDelayedCall | None = None
         self.startReading()
 
     def fileno(self) -> int:
         return self._descriptor
 
     def doRead(self) -> object:
-        return readFromFD(self._descriptor, self._printed.feed)
+        now = self._reactor.seconds()
+        if now >= self._while_ends:
+            self._read_in_while, self._while_ends = 0, now + PRINTED_WHILE
+        state: object = readFromFD(self._descriptor, self._take)
+        if self._read_in_while >= PRINTED_AT_ONCE and self._rest is None:
+            self.stopReading()
+            self._rest = self._reactor.callLater(self._while_ends - now, self._go_on)
+        return state
+
+    def _take(self, data: bytes) -> None:
+        self._read_in_while += len(data)
+        self._printed.feed(data)
+
+    def _go_on(self) -> None:
+        self._rest = None
+        self.startReading()
+
+    def _stop(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self.stopReading()
 
     def connectionLost(self, reason: Failure) -> None:
         if self._descriptor < 0:
             return
+        self._stop()
         super().connectionLost(reason)
         os.close(self._descriptor)
         self._descriptor = -1
@@ -96,9 +125,9 @@ class OutputPipe(FileDescriptor):
         if self._descriptor >= 0:
             # A pipe holds 64 KiB; whoever goes on printing isn't waited for.
             for _ in range(16):
-                if self.doRead() is not None:
+                if readFromFD(self._descriptor, self._printed.feed) is not None:
                     break
-            self.stopReading()
+            self._stop()
             # Not at once: this turn of the reactor may hold an event of the pipe yet, which
             # would end whatever connection is accepted under its number meanwhile.
             self._reactor.callLater(0, self.connectionLost, Failure(connectionDone.value))
@@ -112,7 +141,7 @@ class CallProcess(Protocol):
     that an answer which is still in the socket isn't lost.
 
     Args:
-        number: The call's number, as the template knows it.
+        wanted: What it is to run.
         reactor: Measures how long the socket is waited for.
         events: Who is told.
         output: What the process prints.
@@ -123,13 +152,13 @@ class CallProcess(Protocol):
 
     def __init__(
         self,
-        number: int,
+        wanted: Wanted,
         reactor: IReactorTime,
         events: CallEvents,
         output: OutputPipe,
         send: Callable[[Order], None],
     ) -> None:
-        self._number = number
+        self._wanted = wanted
         self._reactor = reactor
         self._events = events
         self._send = send
@@ -205,8 +234,19 @@ class CallProcess(Protocol):
 
     # What is asked of it.
 
+    def go(self) -> None:
+        wanted = self._wanted
+        line = build(
+            {
+                "procedure": encode(wanted.procedure),
+                "arguments": wanted.arguments,
+                "call": encode({"user": wanted.user, "peer": wanted.peer, "id": wanted.id}),
+            }
+        )
+        self.transport.write(line + b"\n")
+
     def end(self, signal: int, grace_seconds: float) -> None:
-        self._send(End(self._number, int(signal), grace_seconds))
+        self._send(End(self._wanted.id, int(signal), grace_seconds))
 
     def hush(self) -> None:
         self._hushed = True
@@ -223,8 +263,3 @@ class CallProcess(Protocol):
 
     def stopProducing(self) -> None:
         """The caller's connection is lost, which is told in another way too."""
-
-    def request(self, name: str, arguments: Raw) -> None:
-        """Tell the worker what to run."""
-        line = build({"procedure": encode(name), "arguments": arguments})
-        self.transport.write(line + b"\n")

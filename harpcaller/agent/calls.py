@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from harpcaller.agent.library import Library
+from harpcaller.agent.locks import Locks
 from harpcaller.agent.running import Core, RunningCall, make_running_call
-from harpcaller.agent.seams import ICaller
+from harpcaller.agent.seams import ICaller, Wanted
 from harpcaller.errors import Shutdown, SystemUnable
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.agent import Acknowledged, ProcedureCall, ProcedureList, encode_message
@@ -21,7 +22,7 @@ class Calls:
     Args:
         library: The procedures in force.
         clock: Measures the calls' limits.
-        most: How many may run at once.
+        most: How many may be there at once, running or waiting for a lock.
         grace_seconds: How long a process may take to end when it is asked to.
         log: Where calls are told of.
     """
@@ -41,6 +42,7 @@ class Calls:
         self.grace_seconds = grace_seconds
         self._log = log
         self._numbers = count(1)
+        self._locks = Locks()
         self._running: dict[int, RunningCall] = {}
         self._stopping = False
         self._idle: list[Deferred[None]] = []
@@ -51,6 +53,10 @@ class Calls:
     def begin(self, request: ProcedureCall, caller: ICaller, peer: str) -> RunningCall:
         """Check a call and start it; the caller hears the acknowledgement first.
 
+        If the procedure needs a lock that another call has, it runs as soon as the lock is
+        free; the process is there at once, so that it is of the procedures that were in
+        force when the call came.
+
         Raises:
             WireError: It can't run; nothing was started.
         """
@@ -59,12 +65,14 @@ class Calls:
         description = self._library.find(request.procedure)
         description.check(request.arguments)
         if len(self._running) >= self.most:
-            raise SystemUnable(f"{self.most} calls run already, as many as max_calls allows")
+            raise SystemUnable(f"there are {self.most} calls already, as many as max_calls allows")
         number = next(self._numbers)
 
         def over(ended_as: str) -> None:
             del self._running[number]
             self._log.info("agent.call_ended", call=number, ended=ended_as)
+            if description.lock is not None:
+                self._locks.leave(description.lock, number)
             if not self._running:
                 idle, self._idle = self._idle, []
                 for waiter in idle:
@@ -72,20 +80,26 @@ class Calls:
 
         core = Core(caller, self._clock, description.timeout_seconds, self.grace_seconds, over)
         call = make_running_call(core)
+        user = request.credentials.user
+        wanted = Wanted(number, request.procedure, request.arguments, user, peer)
         try:
-            process = self._library.begin(request.procedure, request.arguments, call)
+            process = self._library.begin(wanted, call)
         except OSError as error:
             raise SystemUnable(f"no process could be started: {error.strerror}") from None
         self._running[number] = call
-        self._log.info(
-            "agent.call_started",
-            call=number,
-            procedure=request.procedure,
-            user=request.credentials.user,
-            peer=peer,
-        )
         caller.tell(encode_message(Acknowledged(description.streaming)))
-        core.start(call, process)
+        core.attach(process)
+        told = {"call": number, "procedure": wanted.procedure, "user": user, "peer": peer}
+
+        def run() -> None:
+            self._log.info("agent.call_started", **told)
+            call.free_to_run()
+
+        lock = description.lock
+        if lock is None or self._locks.enter(lock, number, run):
+            run()
+        else:
+            self._log.info("agent.call_waits", **told, lock=lock)
         return call
 
     def listed(self) -> ProcedureList:
@@ -108,7 +122,7 @@ class Calls:
             call.shut_down()
 
     def idle(self) -> Deferred[None]:
-        """Wait until no call runs; cancelling gives the waiting up."""
+        """Wait until there is no call; cancelling gives the waiting up."""
         waiting: Deferred[None] = Deferred(self._gave_up)
         if self._running:
             self._idle.append(waiting)

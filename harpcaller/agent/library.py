@@ -12,12 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from harpcaller.agent.orders import Load
-from harpcaller.agent.seams import CallEvents, ICallProcess, ITemplate
+from harpcaller.agent.seams import CallEvents, ICallProcess, ITemplate, Wanted
 from harpcaller.agent.signature import Description
 from harpcaller.errors import HarpcallerError, NoSuchProcedure, ProcedureLoadingError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import ProcedureList
-from harpcaller.wire.values import Raw
 
 #: How long to wait before a dead template is replaced, in seconds: first, and at most.
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
@@ -39,12 +38,16 @@ class Library:
         starter: Starts template processes.
         clock: Measures the wait before another try.
         log: Where loading is told of.
+
+    Attributes:
+        problem: Why the file couldn't be loaded the last time; None if it could.
     """
 
     def __init__(self, starter: Starter, clock: IReactorTime, log: EventLog) -> None:
         self._starter = starter
         self._clock = clock
         self._log = log
+        self.problem: str | None = None
         self._order: Load | None = None
         self._current: ITemplate | None = None
         self._loads = 0
@@ -73,11 +76,13 @@ class Library:
             template = await self._starter(order, died)
         except NotLoading as error:
             self._log.error("agent.procedures_not_loaded", error=str(error), file=order.file)
+            self.problem = str(error)
             return False
         if load != self._loads or self._stopped:
             self._let_go(template)  # overtaken by a later load
             return False
         old, self._current = self._current, template
+        self.problem = None
         self._delay = FIRST_DELAY
         if old is not None:
             self._let_go(old)
@@ -85,6 +90,14 @@ class Library:
             "agent.procedures_loaded", file=order.file, procedures=len(template.procedures)
         )
         return True
+
+    def status(self) -> str:
+        """Say in one line, for the operator, what is in force."""
+        count = "no" if self._current is None else str(len(self._in_force()))
+        status = f"{count} procedures"
+        if self.problem is not None:
+            status += f"; their file couldn't be loaded: {' '.join(self.problem.split())}"
+        return status
 
     def listed(self) -> ProcedureList:
         """Tell what can be called.
@@ -113,14 +126,14 @@ class Library:
         procedures: Mapping[str, Description] = self._current.procedures
         return procedures
 
-    def begin(self, name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
-        """Start a process for a procedure that was just found.
+    def begin(self, wanted: Wanted, events: CallEvents) -> ICallProcess:
+        """Start a process for a procedure that was just found; it waits for its ``go``.
 
         Raises:
             OSError: The agent's own system is out of something.
         """
         assert self._current is not None
-        return self._current.begin(name, arguments, events)
+        return self._current.begin(wanted, events)
 
     async def stop(self) -> None:
         """Have no procedures in force any more; waits for all template processes' end."""

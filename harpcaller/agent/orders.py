@@ -3,20 +3,23 @@
 ::
 
     server -> template   {"load": {"file":..., "prepend":[...], "append":[...],
-                                   "uid":..., "gid":...}}        once, first
+                                   "uid":..., "gid":..., "cgroups":true}}
+                                                    once, first
                          {"start": <call>}          with two descriptors: socket, output
                          {"end": <call>, "signal": 15, "grace": 5.0}
-    template -> server   {"loaded": [<description>...], "threads": N}   or
+    template -> server   {"loaded": [<description>...], "threads": N,
+                          "cgroups": "<folder>"|null}  or
                          {"failed": "<message>"}    then it exits
                          {"started": <call>, "pid": N}
                          {"exited": <call>, "code": N|null, "signal": N|null}
                          {"unable": <call>, "message": "..."}
 
 A call's number is the server's.  ``exited`` or ``unable`` is the last word on a call;
-after ``end`` it comes when the whole process group is gone.  The descriptors are those
-of the call's socket, on which the worker reads one request line
-(``{"procedure":..., "arguments":...}``) and writes the messages for the caller, and of
-the pipe for what it prints.
+after ``end`` it comes when everything that the call started is gone.  The descriptors are
+those of the call's socket and of the pipe for what it prints.  From the socket the worker
+reads one line, when it is to run,
+``{"procedure":..., "arguments":..., "call":{"user":..., "peer":..., "id":N}}``, and to it
+it writes the messages for the caller.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ class Load:
         append: Folders to look for modules in after all others.
         uid: The user of procedures that ask for none; None is the agent's own.
         gid: Their group, likewise.
+        cgroups: Whether calls may have control groups, where those can be had.
     """
 
     file: str
@@ -48,6 +52,7 @@ class Load:
     append: list[str] = field(default_factory=list)
     uid: Account | None = None
     gid: Account | None = None
+    cgroups: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Start:
 
 @dataclass(frozen=True)
 class End:
-    """End a call's process group: a signal now, SIGKILL after a grace."""
+    """End all that a call started: a signal now, SIGKILL after a grace."""
 
     call: int
     signal: int
@@ -68,10 +73,17 @@ class End:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The file is loaded; ``threads`` tells of threads that its code started."""
+    """The file is loaded.
+
+    Args:
+        descriptions: Its procedures.
+        threads: How many threads its code started.
+        cgroups: The folder of the calls' control groups; None if they have none.
+    """
 
     descriptions: list[dict[str, Any]]
     threads: int = 0
+    cgroups: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class NotLoaded:
 
 @dataclass(frozen=True)
 class Started:
-    """The worker runs; its process group has the same number."""
+    """The process runs: the worker, or its keeper if there are no control groups."""
 
     call: int
     pid: int
@@ -127,7 +139,7 @@ def _fields(said: Order | Report) -> dict[str, object]:
     if isinstance(said, End):
         return {"end": said.call, "signal": said.signal, "grace": said.grace_seconds}
     if isinstance(said, Loaded):
-        return {"loaded": said.descriptions, "threads": said.threads}
+        return {"loaded": said.descriptions, "threads": said.threads, "cgroups": said.cgroups}
     if isinstance(said, NotLoaded):
         return {"failed": said.message}
     if isinstance(said, Started):
@@ -163,7 +175,7 @@ def decode_report(line: bytes) -> Report:
     found = _object(line)
     try:
         if "loaded" in found:
-            return Loaded(found["loaded"], found["threads"])
+            return Loaded(found["loaded"], found["threads"], found["cgroups"])
         if "failed" in found:
             return NotLoaded(found["failed"])
         if "started" in found:

@@ -10,9 +10,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Union, overload
 
-__all__ = ["Procedure", "Result", "StreamingProcedure", "procedure", "streaming_procedure"]
+__all__ = [
+    "CallInfo",
+    "Procedure",
+    "Result",
+    "StreamingProcedure",
+    "procedure",
+    "streaming_procedure",
+]
 
 #: A user or a group: its name, or its number.
 Account = Union[str, int]
@@ -28,6 +36,23 @@ class Result:
         return f"Result({self.value!r})"
 
 
+@dataclass(frozen=True)
+class CallInfo:
+    """Who calls: what a parameter that is annotated with this class gets.
+
+    Such a parameter isn't for callers; the agent fills it in, and they can't.
+
+    Args:
+        user: The user whose password was checked.
+        peer: The address that the call came from.
+        id: The call's number, as in the agent's log; one that runs has no other's.
+    """
+
+    user: str
+    peer: str
+    id: int
+
+
 class Procedure:
     """A function that can be called from afar, and how it is to be run.
 
@@ -40,6 +65,8 @@ class Procedure:
         gid: The group to run it as, or a list: the first is the group, all are
             supplementary groups.  The user's own groups if not given.
         timeout: How long it may take, in seconds; there is no limit if not given.
+        lock: Calls of procedures with the same lock run one at a time, in the order in
+            which they came.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -50,6 +77,7 @@ class Procedure:
     uid: Account | None = None
     gid: Account | list[Account] | None = None
     timeout: float | None = None
+    lock: str | None = None
 
     def __init__(
         self,
@@ -58,6 +86,7 @@ class Procedure:
         uid: Account | None = None,
         gid: Account | Iterable[Account] | None = None,
         timeout: float | None = None,
+        lock: str | None = None,
     ) -> None:
         if function is not None:
             if not callable(function):
@@ -70,6 +99,8 @@ class Procedure:
             self.gid = _groups(gid)
         if timeout is not None:
             self.timeout = _seconds(timeout)
+        if lock is not None:
+            self.lock = _lock(lock)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function here and now, as if it had no decorator."""
@@ -78,10 +109,26 @@ class Procedure:
         return self.function(*args, **kwargs)
 
     def signature(self) -> inspect.Signature:
-        """Tell what arguments it takes."""
+        """Tell what arguments the function takes; :class:`CallInfo` is one of them."""
         if self.function is not None:
             return inspect.signature(self.function)
         return inspect.signature(self)
+
+    def check_options(self) -> None:
+        """See whether the options make sense; a subclass may have set any of them itself.
+
+        Raises:
+            TypeError: An option is of the wrong type.
+            ValueError: An option is out of range.
+        """
+        if self.uid is not None:
+            _ = _account("uid", self.uid)
+        if self.gid is not None:
+            _ = _groups(self.gid)
+        if self.timeout is not None:
+            _ = _seconds(self.timeout)
+        if self.lock is not None:
+            _ = _lock(self.lock)
 
 
 class StreamingProcedure(Procedure):
@@ -102,6 +149,7 @@ def procedure(
     uid: Account | None = None,
     gid: Account | Iterable[Account] | None = None,
     timeout: float | None = None,
+    lock: str | None = None,
 ) -> Callable[[Callable[..., Any]], Procedure]: ...
 
 
@@ -120,6 +168,7 @@ def streaming_procedure(
     uid: Account | None = None,
     gid: Account | Iterable[Account] | None = None,
     timeout: float | None = None,
+    lock: str | None = None,
 ) -> Callable[[Callable[..., Any]], StreamingProcedure]: ...
 
 
@@ -141,7 +190,8 @@ def _decorated(
 def _account(what: str, account: Any) -> Account:
     if isinstance(account, bool) or not isinstance(account, (str, int)):
         raise TypeError(f"{what}: expected a name or a number, got {account!r}")
-    if account == "" or (isinstance(account, int) and account < 0):
+    # The highest number means "leave it as it is" to the system.
+    if account == "" or (isinstance(account, int) and not 0 <= account < 2**32 - 1):
         raise ValueError(f"{what}: expected a name or a number, got {account!r}")
     return account
 
@@ -163,3 +213,11 @@ def _seconds(timeout: Any) -> float:
     if not 0 < timeout < float("inf"):
         raise ValueError(f"timeout: expected a positive number of seconds, got {timeout!r}")
     return float(timeout)
+
+
+def _lock(lock: Any) -> str:
+    if not isinstance(lock, str):
+        raise TypeError(f"lock: expected a name, got {lock!r}")
+    if not lock:
+        raise ValueError("lock: expected a name, got an empty one")
+    return lock

@@ -2,14 +2,16 @@
 
 ::
 
-    state       said   answered     exited      caller_gone  time_ran_out  shut_down
-    ----------  -----  -----------  ----------  -----------  ------------  ----------
-    running     relay  > answered   > over (1)  > abandoned  > stopping    > stopping
-    answered    --     --           > over      --           end group     --
-    stopping    relay  --           > over (2)  > abandoned  > abandoned   --
-    abandoned   --     --           > over      --           --            --
-    over        --     --           --          --           --            --
+    state       free_to_run  said   answered     exited      caller_gone  time_ran_out  shut_down
+    ----------  -----------  -----  -----------  ----------  -----------  ------------  ----------
+    waiting     > running    --     > answered   > over (1)  > abandoned  --            > stopping
+    running     --           relay  > answered   > over (1)  > abandoned  > stopping    > stopping
+    answered    --           --     --           > over      --           end group     --
+    stopping    --           relay  --           > over (2)  > abandoned  > abandoned   --
+    abandoned   --           --     --           > over      --           --            --
+    over        --           --     --           --          --           --            --
 
+A call waits for its lock, with its process there but nothing of the procedure run.
 (1) The caller is told that the process died without a word.  (2) The caller is told why
 it was stopped; if the process can't even be killed, the caller is told when time ran out
 again.  ``--`` is accepted and means nothing.  There is one clock: it measures the
@@ -36,6 +38,9 @@ PATIENCE = 2.0
 
 class RunningCall(Protocol):
     """What can happen to a running call."""
+
+    def free_to_run(self) -> None:
+        """Nothing that it must not run beside is running."""
 
     def said(self, lines: bytes) -> None:
         """Its process sent records."""
@@ -78,10 +83,15 @@ class Core:
     reason: Failed | None = None
     timer: IDelayedCall | None = None
 
-    def start(self, call: RunningCall, process: ICallProcess) -> None:
-        """Begin to relay, and to measure time."""
+    def attach(self, process: ICallProcess) -> None:
+        """Take the process, of which the caller will hear."""
         self.process = process
         self.caller.feed_from(process)
+
+    def run(self, call: RunningCall) -> None:
+        """Let the procedure run, and measure its time."""
+        assert self.process is not None
+        self.process.go()
         self.wait(call, self.timeout_seconds)
 
     def wait(self, call: RunningCall, seconds: float | None) -> None:
@@ -97,7 +107,7 @@ class Core:
         self.wait(call, self.grace_seconds + PATIENCE)
 
     def end(self, number: int) -> None:
-        """Ask the process group to end."""
+        """Ask all that the call started to end."""
         assert self.process is not None
         self.process.end(number, self.grace_seconds)
 
@@ -116,6 +126,7 @@ class Core:
 
 
 _builder = TypeMachineBuilder(RunningCall, Core)
+_waiting = _builder.state("waiting")
 _running = _builder.state("running")
 _answered = _builder.state("answered")
 _stopping = _builder.state("stopping")
@@ -123,17 +134,24 @@ _abandoned = _builder.state("abandoned")
 _over = _builder.state("over")
 
 
+@_waiting.upon(RunningCall.free_to_run).to(_running)
+def _run(call: RunningCall, core: Core) -> None:
+    core.run(call)
+
+
 @_running.upon(RunningCall.said).loop()
 def _relay(call: RunningCall, core: Core, lines: bytes) -> None:
     core.caller.tell(lines)
 
 
+@_waiting.upon(RunningCall.answered).to(_answered)
 @_running.upon(RunningCall.answered).to(_answered)
 def _answer(call: RunningCall, core: Core, line: bytes) -> None:
     core.caller.finish(line)
     core.wait(call, core.grace_seconds)
 
 
+@_waiting.upon(RunningCall.exited).to(_over)
 @_running.upon(RunningCall.exited).to(_over)
 def _died(call: RunningCall, core: Core, how: str) -> None:
     core.wait(call, None)
@@ -141,6 +159,7 @@ def _died(call: RunningCall, core: Core, how: str) -> None:
     core.over(core.ended_as)
 
 
+@_waiting.upon(RunningCall.caller_gone).to(_abandoned)
 @_running.upon(RunningCall.caller_gone).to(_abandoned)
 def _abandon(call: RunningCall, core: Core) -> None:
     core.abandon(call, "cancelled")
@@ -153,6 +172,7 @@ def _took_too_long(call: RunningCall, core: Core) -> None:
     core.stop(call, signal.SIGXCPU, Failed("timeout", limit))
 
 
+@_waiting.upon(RunningCall.shut_down).to(_stopping)
 @_running.upon(RunningCall.shut_down).to(_stopping)
 def _shut_down(call: RunningCall, core: Core) -> None:
     core.stop(call, signal.SIGTERM, Failed("shutdown", "the agent was stopped"))
@@ -201,10 +221,18 @@ def _gone(call: RunningCall, core: Core, how: str) -> None:
 
 
 for _state, _late in (
-    (_answered, ("said", "answered", "caller_gone", "shut_down")),
-    (_stopping, ("answered", "shut_down")),
-    (_abandoned, ("said", "answered", "caller_gone", "time_ran_out", "shut_down")),
-    (_over, ("said", "answered", "exited", "caller_gone", "time_ran_out", "shut_down")),
+    (_waiting, ("said", "time_ran_out")),
+    (_running, ("free_to_run",)),
+    (_answered, ("free_to_run", "said", "answered", "caller_gone", "shut_down")),
+    (_stopping, ("free_to_run", "answered", "shut_down")),
+    (
+        _abandoned,
+        ("free_to_run", "said", "answered", "caller_gone", "time_ran_out", "shut_down"),
+    ),
+    (
+        _over,
+        ("free_to_run", "said", "answered", "exited", "caller_gone", "time_ran_out", "shut_down"),
+    ),
 ):
     for _name in _late:
         _state.upon(getattr(RunningCall, _name)).loop().returns(None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
@@ -16,6 +17,25 @@ from zope.interface import Attribute, Interface
 from harpcaller.agent.signature import Description
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.values import Raw
+
+
+@attrs.frozen
+class Wanted:
+    """What is to be run, and for whom.
+
+    Args:
+        id: The call's number, no other's as long as the agent runs.
+        procedure: Its name.
+        arguments: What it is given.
+        user: Who calls.
+        peer: From where.
+    """
+
+    id: int
+    procedure: str
+    arguments: Raw
+    user: str
+    peer: str
 
 
 class CallEvents(Protocol):
@@ -32,12 +52,18 @@ class CallEvents(Protocol):
 
 
 class ICallProcess(IPushProducer):
-    """A call's process; pausing it stops it at its next record."""
+    """A call's process; pausing it stops it at its next record.
+
+    It runs no procedure before :meth:`go`.
+    """
+
+    def go() -> None:
+        """Run the procedure now; asked once, and not after :meth:`hush`."""
 
     def end(signal: int, grace_seconds: float) -> None:
-        """Signal the process group now, and kill what is left of it after the grace.
+        """Signal all that the call started, and kill what is left of it after the grace.
 
-        ``exited`` comes when the whole group is gone.
+        ``exited`` comes when all of it is gone.
         """
 
     def hush() -> None:
@@ -49,8 +75,10 @@ class ITemplate(Interface):
 
     procedures: dict[str, Description] = Attribute("What can be called, by name.")
 
-    def begin(name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
-        """Start a worker; its events come later, never from inside this call.
+    def begin(wanted: Wanted, events: CallEvents) -> ICallProcess:
+        """Start a worker, which waits for its ``go``.
+
+        Its events come later, never from inside this call.
 
         Raises:
             OSError: The agent's own system is out of something.

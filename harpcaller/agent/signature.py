@@ -6,11 +6,15 @@ description, so that a wrong call costs no process and runs no user's code.
 
 from __future__ import annotations
 
+import collections
+import functools
 import inspect
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from harpcaller.agent.proc import Procedure, StreamingProcedure
+from harpcaller.agent.proc import CallInfo, Procedure, StreamingProcedure
 from harpcaller.errors import InvalidArgumentList
 from harpcaller.wire import agent as wire
 from harpcaller.wire.values import NotJSON, decode
@@ -32,12 +36,24 @@ _KINDS = {str(kind.name): kind for kind in inspect._ParameterKind}
 
 @dataclass(frozen=True)
 class Description:
-    """A procedure as the server knows it."""
+    """A procedure as the server knows it.
+
+    Args:
+        name: What callers call it by.
+        streaming: Whether records may come.
+        timeout_seconds: How long it may take; None if there is no limit.
+        signature: What callers may give it.
+        lock: The lock that it needs to run; None if it needs none.
+        reserved: Names that the agent gives a value, and callers can't.
+        doc: What is written about it.
+    """
 
     name: str
     streaming: bool
     timeout_seconds: float | None
     signature: inspect.Signature
+    lock: str | None = None
+    reserved: tuple[str, ...] = ()
     doc: str = ""
 
     def told(self) -> wire.Procedure:
@@ -59,6 +75,10 @@ class Description:
             raise InvalidArgumentList(f"arguments: {error}") from None
         try:
             if isinstance(given, dict):
+                for name in self.reserved:
+                    # Else it would be among the **others, and win over the agent's value.
+                    if name in given:
+                        raise TypeError(f"got an unexpected keyword argument {name!r}")
                 self.signature.bind(**given)
             else:
                 self.signature.bind(*given)
@@ -67,22 +87,92 @@ class Description:
             raise InvalidArgumentList(f"{error}; the procedure is {shown[:500]}") from None
 
 
+def _wants_info(annotation: object, names: Mapping[str, Any]) -> bool:
+    """Tell whether an annotation means :class:`CallInfo`, by itself or as an option.
+
+    Args:
+        annotation: What stands in the signature; a text if it wasn't evaluated.
+        names: What the text's names mean.
+    """
+    if isinstance(annotation, str):
+        try:
+            # The file itself was run with the same rights.
+            annotation = eval(annotation, dict(names))  # noqa: S307
+        except Exception:  # noqa: BLE001 - a name that is only there for type checkers
+            assert isinstance(annotation, str)
+            return annotation.rpartition(".")[2] == CallInfo.__name__
+    return annotation is CallInfo or CallInfo in typing.get_args(annotation)
+
+
+def _names(procedure: Procedure) -> Mapping[str, Any]:
+    """What names mean where the procedure's function is defined."""
+    function = procedure.function or type(procedure).__call__
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    if not hasattr(function, "__globals__"):
+        function = getattr(function, "__func__", type(function).__call__)
+    return getattr(function, "__globals__", {})
+
+
+def info_parameters(procedure: Procedure) -> list[str]:
+    """Find the parameters that are for a :class:`CallInfo`."""
+    names = _names(procedure)
+    return [
+        parameter.name
+        for parameter in procedure.signature().parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and _wants_info(parameter.annotation, names)
+    ]
+
+
+def bind(procedure: Procedure, arguments: object, info: CallInfo) -> inspect.BoundArguments:
+    """Put a caller's arguments and the agent's own to their places.
+
+    Args:
+        procedure: What is called.
+        arguments: A list (by position) or a mapping (by name), checked by the server.
+        info: What its :class:`CallInfo` parameters get.
+
+    Raises:
+        TypeError: The arguments don't fit.
+    """
+    whole = procedure.signature()
+    reserved = info_parameters(procedure)
+    open_to_callers = _without(whole, reserved)
+    positional = arguments if isinstance(arguments, list) else []
+    named = arguments if isinstance(arguments, dict) else {}
+    given = open_to_callers.bind(*positional, **named).arguments
+    return inspect.BoundArguments(
+        whole, collections.OrderedDict({**given, **dict.fromkeys(reserved, info)})
+    )
+
+
+def _without(signature: inspect.Signature, names: list[str]) -> inspect.Signature:
+    parameters = signature.parameters.values()
+    return signature.replace(parameters=[one for one in parameters if one.name not in names])
+
+
 def describe(name: str, procedure: Procedure) -> dict[str, object]:
     """Describe a procedure as a JSON object, for :func:`from_object`.
 
     Raises:
-        ValueError: It has no signature.
+        ValueError: It has no signature, or an option of it makes no sense.
         TypeError: Likewise.
     """
+    procedure.check_options()
+    reserved = info_parameters(procedure)
     parameters = [
         [parameter.name, parameter.kind.name, parameter.default is parameter.empty]
-        for parameter in procedure.signature().parameters.values()
+        for parameter in _without(procedure.signature(), reserved).parameters.values()
     ]
     return {
         "name": name,
         "streaming": isinstance(procedure, StreamingProcedure),
         "timeout": procedure.timeout,
         "parameters": parameters,
+        "lock": procedure.lock,
+        "reserved": reserved,
         "doc": _doc(procedure),
     }
 
@@ -96,10 +186,12 @@ def _doc(procedure: Procedure) -> str:
 
 def from_object(described: Mapping[str, object]) -> Description:
     """Read what :func:`describe` made."""
-    timeout = described["timeout"]
-    parameters = described["parameters"]
+    timeout, lock = described["timeout"], described["lock"]
+    parameters, reserved = described["parameters"], described["reserved"]
     assert isinstance(parameters, list)
+    assert isinstance(reserved, list)
     assert timeout is None or isinstance(timeout, (int, float))
+    assert lock is None or isinstance(lock, str)
     return Description(
         str(described["name"]),
         bool(described["streaming"]),
@@ -112,5 +204,7 @@ def from_object(described: Mapping[str, object]) -> Description:
                 for name, kind, needed in parameters
             ]
         ),
+        lock,
+        tuple(reserved),
         str(described["doc"]),
     )

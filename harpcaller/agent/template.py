@@ -2,9 +2,8 @@
 
 ``python -P -m harpcaller.agent.template``, started by the agent with a Unix socket as
 descriptor 3, on which ``orders`` are spoken.  It forks a worker for each call, tells how
-each ended, and ends process groups when it is told to.  It is the one to do that because
-it is the workers' parent: a process that it hasn't waited for yet can't have given its
-number to another.
+each ended, and ends all that a call has started when it is told to: through the call's
+control group, or through its keeper where there are no control groups.
 
 It has no threads, no reactor and no signal handlers, since all of those would be
 inherited by every call.  When the agent is gone, so that the socket reads as closed, it
@@ -24,11 +23,13 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
 
-from harpcaller.agent import worker
-from harpcaller.agent.groups import living_groups, signal_group
+from harpcaller.agent import keeper, worker
+from harpcaller.agent.cgroups import CallCgroups, Cgroup, open_cgroups, own_folder
 from harpcaller.agent.orders import (
     MAX_LINE,
     End,
@@ -44,27 +45,73 @@ from harpcaller.agent.orders import (
     encode_line,
 )
 from harpcaller.agent.procedures import NotLoadable, Procedures, load
+from harpcaller.agent.processes import look, signal_exactly
 from harpcaller.wire.lines import LineBuffer
 
 #: The descriptor of the socket to the server.
 CONTROL = 3
 #: How long calls may go on after SIGTERM when the agent died, in seconds.
 ORPHAN_GRACE = 5.0
-#: How often a group that is being ended is looked at, in seconds.
+#: How long what a dead worker left may go on after SIGTERM, in seconds.
+REMAINS_GRACE = keeper.REMAINS_GRACE
+#: How often a control group that is being ended is looked at, in seconds.
 _LOOK_EVERY = 0.05
-#: How often all processes are looked through for its members, in seconds; that costs more.
-_COUNT_EVERY = 0.25
 
 
 class _Call:
-    """A worker, and what is known of its end."""
+    """A process that was forked for a call, and what is known of its end.
 
-    def __init__(self, number: int, pid: int, pidfd: int) -> None:
+    Args:
+        number: The call's number.
+        pid: The worker's process number, or the keeper's if there is no control group.
+        cgroup: Where the worker is.
+    """
+
+    def __init__(self, number: int, pid: int, cgroup: Cgroup | None) -> None:
         self.number = number
         self.pid = pid
-        self.pidfd = pidfd
-        self.exit: Exited | None = None
+        self.pidfd = os.pidfd_open(pid)
+        self.cgroup = cgroup
+        self.code: int | None = None  # None: it runs
         self.kill_at: float | None = None  # None: nobody asked for its end
+
+    def signal(self, number: int) -> None:
+        """Signal all that belongs to the call.
+
+        The process isn't collected before all is over, so that nobody else can have its
+        number, nor its group's.
+        """
+        if self.cgroup is None:
+            # The keeper passes everything on, but can't be told to kill by SIGKILL.
+            os.kill(self.pid, keeper.KILL_NOW if number == signal.SIGKILL else number)
+            return
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # It was forked but isn't the leader of a group yet; nor has it run anything.
+            os.kill(self.pid, number)
+        except PermissionError:
+            pass  # whoever is left in it is another user's
+        if number == signal.SIGKILL:
+            self.cgroup.kill()
+            return
+        for pid in self.cgroup.members():
+            seen = look(pid)
+            if seen is not None and seen.group != self.pid:
+                signal_exactly(seen, number)
+
+    def is_gone(self) -> bool:
+        """Tell whether nothing of the call is left."""
+        if self.code is None:
+            return False
+        return self.cgroup is None or self.cgroup.is_empty()
+
+    def exited(self) -> Exited:
+        """Tell how the worker ended."""
+        assert self.code is not None
+        if self.code < 0:
+            return Exited(self.number, None, -self.code)
+        return Exited(self.number, self.code, None)
 
 
 class Template:
@@ -74,6 +121,7 @@ class Template:
         control: The socket to the server.
         procedures: What can be called.
         order: What it was told to load; has the default user and group.
+        cgroups: Makes control groups for calls; None if calls have keepers instead.
         clock: Gives seconds from any start.
     """
 
@@ -83,15 +131,16 @@ class Template:
         buffer: LineBuffer,
         procedures: Procedures,
         order: Load,
+        cgroups: CallCgroups | None,
         clock: Callable[[], float],
     ) -> None:
         self._control = control
         self._buffer = buffer
         self._procedures = procedures
         self._order = order
+        self._cgroups = cgroups
         self._clock = clock
         self._open = True
-        self._count_at = 0.0
         self._descriptors: deque[int] = deque()
         self._calls: dict[int, _Call] = {}
         self._by_pidfd: dict[int, _Call] = {}
@@ -106,18 +155,17 @@ class Template:
                     self._hear()
                 else:
                     self._reap(self._by_pidfd[descriptor])
-            ending = [call for call in self._calls.values() if call.kill_at is not None]
-            if ending:
-                self._look_at(ending)
+            self._go_on_ending()
 
     def _patience(self) -> float | None:
         """How long to wait for something to happen, in milliseconds."""
-        deadlines = [call.kill_at for call in self._calls.values() if call.kill_at is not None]
-        if not deadlines:
-            return None
-        if any(call.exit is not None or call.kill_at == math.inf for call in self._calls.values()):
+        ending = [call for call in self._calls.values() if call.kill_at is not None]
+        if any(call.code is not None for call in ending):
             return _LOOK_EVERY * 1000
-        return max(0.0, min(deadlines) - self._clock()) * 1000 + 1
+        deadline = min((call.kill_at for call in ending if call.kill_at is not None), default=None)
+        if deadline is None or deadline == math.inf:
+            return None
+        return max(0.0, deadline - self._clock()) * 1000 + 1
 
     def _hear(self) -> None:
         try:
@@ -148,23 +196,40 @@ class Template:
             self._end(call, signal.SIGTERM, ORPHAN_GRACE)
 
     def _start(self, number: int) -> None:
-        call_socket, output = self._descriptors.popleft(), self._descriptors.popleft()
+        worker_ends = self._descriptors.popleft(), self._descriptors.popleft()
+        cgroup = None if self._cgroups is None else self._cgroups.new(number)
         _flush()
         try:
-            pid = os.fork()  # noqa: TID251 - the one fork, and there are no threads here
+            pid = os.fork()  # noqa: TID251 - there are no threads here
         except OSError as error:
             self._tell(Unable(number, f"no process could be started: {error.strerror}"))
+            self._let_go(cgroup)
             pid = -1
         if pid == 0:
-            self._forget_all()
-            worker.run(self._procedures, call_socket, output, self._order.uid, self._order.gid)
-        os.close(call_socket)
-        os.close(output)
+            self._be_a_call(worker_ends, cgroup)
+        _close(worker_ends)
         if pid > 0:
-            call = _Call(number, pid, os.pidfd_open(pid))
+            call = _Call(number, pid, cgroup)
             self._calls[number] = self._by_pidfd[call.pidfd] = call
             self._poller.register(call.pidfd, select.POLLIN)
             self._tell(Started(number, pid))
+
+    def _be_a_call(self, ends: tuple[int, int], cgroup: Cgroup | None) -> NoReturn:
+        """Go on as the worker, or as its keeper."""
+
+        def work() -> NoReturn:
+            worker.run(self._procedures, *ends, self._order.uid, self._order.gid)
+
+        try:
+            self._forget_all()
+            if cgroup is None:
+                keeper.keep(work, lambda: _close(ends))
+            cgroup.enter()
+            work()
+        except BaseException:  # noqa: BLE001 - a bug of ours, told in the agent's log
+            traceback.print_exc()
+        finally:
+            os._exit(1)  # whatever happens, there is to be one template only
 
     def _forget_all(self) -> None:
         """Close what only the template needs.
@@ -172,60 +237,58 @@ class Template:
         Files that the procedures file opened while it was loaded stay open, as they are
         part of what it set up.
         """
-        for descriptor in (*self._by_pidfd, *self._descriptors):
-            os.close(descriptor)
+        _close((*self._by_pidfd, *self._descriptors))
         self._control.close()
 
     def _reap(self, call: _Call) -> None:
-        _, status = os.waitpid(call.pid, 0)
+        """Look how a call's process ended; it is collected when all is over."""
         self._poller.unregister(call.pidfd)
         del self._by_pidfd[call.pidfd]
         os.close(call.pidfd)
-        code = os.waitstatus_to_exitcode(status)
-        call.exit = (
-            Exited(call.number, code, None) if code >= 0 else Exited(call.number, None, -code)
-        )
+        ended = os.waitid(os.P_PID, call.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        call.code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         if call.kill_at is None:
-            self._over(call)
+            if call.code == 0:
+                self._over(call)  # what it left was meant to stay
+            else:
+                self._end(call, signal.SIGTERM, REMAINS_GRACE)
 
     def _end(self, call: _Call, number: int, grace_seconds: float) -> None:
-        _signal(call, number)
+        call.signal(number)
         deadline = self._clock() + grace_seconds
         call.kill_at = deadline if call.kill_at is None else min(deadline, call.kill_at)
 
-    def _look_at(self, ending: list[_Call]) -> None:
-        """Go on with ending groups: see if they are gone, kill those whose grace is over."""
+    def _go_on_ending(self) -> None:
+        """See which calls that are being ended are gone, and kill those whose grace is over."""
         now = self._clock()
-        leaderless = [call for call in ending if call.exit is not None]
-        for call in leaderless:
-            if not signal_group(call.pid, 0):
+        for call in list(self._calls.values()):
+            if call.kill_at is None:
+                continue
+            if call.is_gone():
                 self._over(call)
-        leaderless = [call for call in leaderless if call.number in self._calls]
-        if leaderless and now >= self._count_at:
-            self._count_at = now + _COUNT_EVERY
-            living = living_groups()
-            for call in leaderless:
-                if call.pid not in living:
-                    self._over(call)
-        for call in ending:
-            if call.number in self._calls and call.kill_at is not None and now >= call.kill_at:
-                _signal(call, signal.SIGKILL)
+            elif now >= call.kill_at:
+                call.signal(signal.SIGKILL)
                 call.kill_at = math.inf
 
     def _over(self, call: _Call) -> None:
         del self._calls[call.number]
-        assert call.exit is not None
-        self._tell(call.exit)
+        _ = os.waitpid(call.pid, 0)
+        self._let_go(call.cgroup)
+        self._tell(call.exited())
+
+    def _let_go(self, cgroup: Cgroup | None) -> None:
+        if self._cgroups is not None and cgroup is not None:
+            self._cgroups.let_go(cgroup)
 
     def _tell(self, report: Report) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):
             self._control.sendall(encode_line(report))
 
 
-def _signal(call: _Call, number: int) -> None:
-    if not signal_group(call.pid, number) and call.exit is None:
-        # It was forked but isn't the leader of a group yet; nor has it run anything.
-        os.kill(call.pid, number)
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _flush() -> None:
@@ -263,7 +326,7 @@ def serve(control: socket.socket) -> int:
         return 0
     try:
         procedures = load(order.file, order.prepend, order.append)
-        loaded = Loaded(procedures.descriptions(), threading.active_count() - 1)
+        descriptions = procedures.descriptions()
     except NotLoadable as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
@@ -277,9 +340,24 @@ def serve(control: socket.socket) -> int:
     # that its pages stay shared with the workers.
     gc.collect()
     gc.freeze()
-    control.sendall(encode_line(loaded))
-    Template(control, buffer, procedures, order, time.monotonic).run()
+    cgroups = _open_cgroups() if order.cgroups else None
+    folder = None if cgroups is None else str(cgroups.folder)
+    control.sendall(encode_line(Loaded(descriptions, threading.active_count() - 1, folder)))
+    Template(control, buffer, procedures, order, cgroups, time.monotonic).run()
+    if cgroups is not None:
+        cgroups.close()
     return 0
+
+
+def _open_cgroups() -> CallCgroups | None:
+    here = Path("/proc/self")
+    try:
+        parent = own_folder(
+            here.joinpath("cgroup").read_text(), here.joinpath("mountinfo").read_text()
+        )
+    except OSError:
+        return None
+    return open_cgroups(parent, os.getpid(), lambda pid: look(pid) is not None)
 
 
 def main() -> int:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from itertools import count
+from pathlib import Path
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -26,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.agent.call_process import AgentReactor, CallProcess, OutputPipe, adopt
+from harpcaller.agent.cgroups import CallCgroups
 from harpcaller.agent.library import NotLoading
 from harpcaller.agent.orders import (
     MAX_LINE,
@@ -42,11 +42,10 @@ from harpcaller.agent.orders import (
     encode_line,
 )
 from harpcaller.agent.printed import PrintedLines
-from harpcaller.agent.seams import CallEvents, ITemplate
+from harpcaller.agent.seams import CallEvents, ITemplate, Wanted
 from harpcaller.agent.signature import Description, from_object
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.lines import LineBuffer, LineTooLong
-from harpcaller.wire.values import Raw
 
 #: The template process's program.
 COMMAND = (sys.executable, "-P", "-m", "harpcaller.agent.template")
@@ -130,8 +129,8 @@ class TemplateProcess:
         self._environment = environment
         self._log = log
         self._lost = lost
-        self._numbers = count(1)
         self._calls: dict[int, _Call] = {}
+        self._cgroups: CallCgroups | None = None
         self._control = _Control(self)
         self._loading: Deferred[None] | None = None
         self._retired = False
@@ -168,7 +167,7 @@ class TemplateProcess:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             self._transport = self._reactor.spawnProcess(
-                _Life(self, PrintedLines(self._log, "agent.template_printed", {})),
+                _Life(self, PrintedLines(self._log, "agent.template_printed", {}, self._reactor)),
                 COMMAND[0].encode(),
                 [part.encode() for part in COMMAND],
                 env={
@@ -188,13 +187,11 @@ class TemplateProcess:
 
     # What is asked of it.
 
-    def begin(self, name: str, arguments: Raw, events: CallEvents) -> CallProcess:
+    def begin(self, wanted: Wanted, events: CallEvents) -> CallProcess:
         if not self._control.open:
             raise OSError(errno.EPIPE, "the process that procedures are forked from died")
-        number = next(self._numbers)
-        printed = PrintedLines(
-            self._log, "agent.procedure_printed", {"procedure": name, "call": number}
-        )
+        context = {"procedure": wanted.procedure, "call": wanted.id}
+        printed = PrintedLines(self._log, "agent.procedure_printed", context, self._reactor)
         with ExitStack() as undo:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, writing)
@@ -202,14 +199,13 @@ class TemplateProcess:
             undo.callback(output.finish)
             ours, theirs = socket.socketpair()
             undo.enter_context(theirs)
-            process = CallProcess(number, self._reactor, events, output, self._send)
+            process = CallProcess(wanted, self._reactor, events, output, self._send)
             adopt(self._reactor, ours, process)
             _ = undo.pop_all()
-        self._calls[number] = call = _Call(process, [theirs.detach(), writing])
+        self._calls[wanted.id] = call = _Call(process, [theirs.detach(), writing])
         for descriptor in call.worker_ends:
             self._control.transport.sendFileDescriptor(descriptor)
-        self._send(Start(number))
-        process.request(name, arguments)
+        self._send(Start(wanted.id))
         return process
 
     def retire(self) -> None:
@@ -266,6 +262,11 @@ class TemplateProcess:
     def _loaded(self, report: Loaded) -> None:
         described = [from_object(one) for one in report.descriptions]
         self.procedures = {one.name: one for one in described}
+        self._cgroups = None if report.cgroups is None else CallCgroups(Path(report.cgroups))
+        self._log.info(
+            "agent.calls_kept_together",
+            by="keeper processes" if report.cgroups is None else f"cgroups in {report.cgroups}",
+        )
         if report.threads:
             self._log.warn("agent.threads_while_loading", threads=report.threads)
         loading, self._loading = self._loading, None
@@ -292,11 +293,10 @@ class TemplateProcess:
         if self._control.open:
             self._control.transport.loseConnection()
         calls, self._calls = self._calls, {}
-        for call in calls.values():
+        for number, call in calls.items():
             call.forget_worker_ends()
-            if call.process.pid is not None:
-                with suppress(OSError):
-                    os.killpg(call.process.pid, signal.SIGKILL)
+            if self._cgroups is not None:  # keepers see to it themselves
+                self._cgroups.of_call(number).kill()
             call.process.exited("the process that procedures are forked from died")
         if self.procedures and not self._retired:
             self._lost()

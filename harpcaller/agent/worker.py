@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import BinaryIO, NoReturn
 
 from harpcaller.agent.accounts import NoAccount, become, find
-from harpcaller.agent.proc import Account, Procedure, Result, StreamingProcedure
+from harpcaller.agent.proc import Account, CallInfo, Procedure, Result, StreamingProcedure
 from harpcaller.agent.procedures import Procedures
+from harpcaller.agent.signature import bind
 from harpcaller.errors import InvalidMessage, SystemUnable, WireError
 from harpcaller.wire.agent import MAX_MESSAGE_SIZE, Message, Said, encode_message
 from harpcaller.wire.ending import Ending, Failed, Raised, Returned
@@ -27,6 +28,8 @@ from harpcaller.wire.values import NULL, NotJSON, Raw, decode, encode
 
 #: How much of an exception's message a caller is told, in characters.
 MAX_EXCEPTION_MESSAGE = 64 * 1024
+#: How much likelier a call is killed for want of memory, in thousandths of all memory.
+_OOM_SCORE = 200
 
 
 def run(
@@ -49,6 +52,7 @@ def run(
     try:
         os.setsid()
         _reset_signals()
+        _go_first_when_memory_is_short()
         for printed in (1, 2):
             os.dup2(output, printed)
         os.close(output)
@@ -56,14 +60,14 @@ def run(
         with connection.makefile("rb") as stream:
             request = _request(stream)
         if request is not None:
-            name, arguments = request
+            name, arguments, info = request
             mouth = Mouth(connection)
-            ending = called(procedures.by_name[name], arguments, mouth, uid, gid)
+            ending = called(procedures.by_name[name], arguments, info, mouth, uid, gid)
             _flush()
             mouth.say(ending)
         code = 0
     except (BrokenPipeError, ConnectionResetError):
-        pass  # nobody listens any more
+        pass  # nobody listens any more, so that whatever is left of the call has to end
     except BaseException:  # noqa: BLE001 - a bug of ours, told in the agent's log
         traceback.print_exc()
     finally:
@@ -85,18 +89,27 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _request(stream: BinaryIO) -> tuple[str, object] | None:
-    """Read what to run; None if the server gave the call up meanwhile."""
+def _go_first_when_memory_is_short() -> None:
+    """Let the system kill this process before others, above all before the agent."""
+    with suppress(OSError, ValueError):
+        with open("/proc/self/oom_score_adj", "r+") as stream:
+            if int(stream.read()) < _OOM_SCORE:
+                stream.write(str(_OOM_SCORE))
+
+
+def _request(stream: BinaryIO) -> tuple[str, object, CallInfo] | None:
+    """Read what to run, as soon as it may; None if the server gave the call up."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         return None
     wanted = decode(line)
-    return wanted["procedure"], wanted["arguments"]
+    return wanted["procedure"], wanted["arguments"], CallInfo(**wanted["call"])
 
 
 def called(
     procedure: Procedure,
     arguments: object,
+    info: CallInfo,
     mouth: Mouth,
     uid: Account | None,
     gid: Account | None,
@@ -107,9 +120,8 @@ def called(
     except NoAccount as error:
         return Failed.because(SystemUnable(str(error)))
     try:
-        positional = arguments if isinstance(arguments, list) else []
-        named = arguments if isinstance(arguments, dict) else {}
-        value = procedure(*positional, **named)
+        bound = bind(procedure, arguments, info)
+        value = procedure(*bound.args, **bound.kwargs)
         if isinstance(procedure, StreamingProcedure):
             value = _stream(value, mouth)
         if isinstance(value, Result):
@@ -127,10 +139,10 @@ def called(
 
 
 def _become(procedure: Procedure, uid: Account | None, gid: Account | None) -> None:
-    if procedure.uid is None and procedure.gid is None:
-        identity = find(uid, gid)
-    else:
+    if procedure.uid is not None:
         identity = find(procedure.uid, procedure.gid)
+    else:
+        identity = find(uid, gid if procedure.gid is None else procedure.gid)
     if identity is not None:
         become(identity)
 

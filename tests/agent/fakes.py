@@ -8,7 +8,14 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from harpcaller.agent.seams import CallEvents, ICaller, ICallProcess, IChecker, ITemplate
+from harpcaller.agent.seams import (
+    CallEvents,
+    ICaller,
+    ICallProcess,
+    IChecker,
+    ITemplate,
+    Wanted,
+)
 from harpcaller.agent.signature import Description
 from harpcaller.errors import AuthError
 from harpcaller.wire.agent import Credentials, ProcedureCall
@@ -18,11 +25,16 @@ PASSWORD = "let me in"
 
 
 def described(
-    name: str, *, streaming: bool = False, timeout_seconds: float | None = None, like: object = None
+    name: str,
+    *,
+    streaming: bool = False,
+    timeout_seconds: float | None = None,
+    like: object = None,
+    lock: str | None = None,
 ) -> Description:
     """A procedure's description; it takes what ``like`` takes, or nothing."""
     signature = inspect.signature(like) if callable(like) else inspect.Signature()
-    return Description(name, streaming, timeout_seconds, signature)
+    return Description(name, streaming, timeout_seconds, signature, lock)
 
 
 def asked(procedure: str, arguments: bytes = EMPTY_LIST, password: str = PASSWORD) -> ProcedureCall:
@@ -36,11 +48,15 @@ class FakeProcess:
     """Notes what is asked of it."""
 
     events: CallEvents
-    name: str = ""
-    arguments: bytes = b""
+    wanted: Wanted | None = None
+    runs: bool = False
     ends: list[tuple[int, float]] = attrs.Factory(list)
     hushed: bool = False
     paused: bool = False
+
+    def go(self) -> None:
+        assert not self.runs and not self.hushed
+        self.runs = True
 
     def end(self, signal: int, grace_seconds: float) -> None:
         self.ends.append((signal, grace_seconds))
@@ -69,10 +85,10 @@ class FakeTemplate:
     broken: OSError | None = None
     stays: list[Deferred[None]] | None = None
 
-    def begin(self, name: str, arguments: Raw, events: CallEvents) -> ICallProcess:
+    def begin(self, wanted: Wanted, events: CallEvents) -> ICallProcess:
         if self.broken is not None:
             raise self.broken
-        process = FakeProcess(events, name, arguments)
+        process = FakeProcess(events, wanted)
         self.processes.append(process)
         return process
 

@@ -10,10 +10,12 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from harpcaller.agent.call_process import LINGER_SECONDS, AgentReactor, CallProcess, OutputPipe
 from harpcaller.agent.orders import End, Order
 from harpcaller.agent.printed import PrintedLines
+from harpcaller.agent.seams import Wanted
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.agent import decode_message
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer
+from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 
 
@@ -46,14 +48,30 @@ class CallProcessTests(HouseCase):
         self.sent: list[Order] = []
         reading, writing = os.pipe()
         os.close(writing)
-        printed = PrintedLines(EventLog("agent"), "agent.printed", {})
+        printed = PrintedLines(EventLog("agent"), "agent.printed", {}, self.reactor)
         reactor = cast(AgentReactor, self.reactor)
         output = OutputPipe(reactor, reading, printed)
         self.addCleanup(self.reactor.advance, 0)
         self.addCleanup(output.finish)
-        self.process = CallProcess(7, reactor, self.events, output, self.sent.append)
+        self.process = CallProcess(
+            Wanted(7, "add", Raw(b"[1]"), "somebody", "192.0.2.1"),
+            reactor,
+            self.events,
+            output,
+            self.sent.append,
+        )
         self.socket = Socket()
         self.process.makeConnection(self.socket)
+
+    def test_asked_when_it_may_run(self) -> None:
+        """The process hears what to run, and for whom, when it is to run it."""
+        self.assertEqual(b"", self.socket.value())
+        self.process.go()
+        self.assertEqual(
+            b'{"procedure":"add","arguments":[1],'
+            b'"call":{"user":"somebody","peer":"192.0.2.1","id":7}}\n',
+            self.socket.value(),
+        )
 
     def test_records_that_come_together_go_together(self) -> None:
         """Whole lines are told at once, half a line waits."""

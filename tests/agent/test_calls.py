@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from harpcaller.agent.calls import Calls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
+from harpcaller.agent.seams import Wanted
 from harpcaller.errors import (
     InvalidArgumentList,
     NoSuchProcedure,
@@ -18,19 +19,23 @@ from harpcaller.errors import (
     WireError,
 )
 from harpcaller.logs.events import EventLog
-from tests.agent.fakes import FakeCaller, FakeTemplate, asked, described
+from harpcaller.wire.values import Raw
+from tests.agent.fakes import FakeCaller, FakeProcess, FakeTemplate, asked, described
 from tests.house import HouseCase
 
 LOG = EventLog("agent")
 
 
-class CallsTests(HouseCase):
+class CallsCase(HouseCase):
     def setUp(self) -> None:
         super().setUp()
         self.template = FakeTemplate(
             {
                 "ticks": described("ticks", streaming=True),
                 "plain": described("plain", like=lambda a: a),
+                "write": described("write", lock="disk", timeout_seconds=30),
+                "wipe": described("wipe", lock="disk"),
+                "print": described("print", lock="printer"),
             }
         )
         self.library = Library(self.start, self.clock, LOG)
@@ -51,6 +56,8 @@ class CallsTests(HouseCase):
         message: str = caught.exception.message
         return message
 
+
+class CallsTests(CallsCase):
     def test_acknowledged_and_started(self) -> None:
         """The caller hears at once whether records may come; the process gets the arguments."""
         self.load()
@@ -59,8 +66,15 @@ class CallsTests(HouseCase):
         other = FakeCaller()
         self.calls.begin(asked("plain", b"[1e5]"), other, "peer")
         self.assertEqual(b'{"harp":1,"stream_result":false}\n', other.told)
-        second = self.template.processes[1]
-        self.assertEqual(("plain", b"[1e5]"), (second.name, second.arguments))
+        wanted = [process.wanted for process in self.template.processes]
+        self.assertEqual(
+            [
+                Wanted(1, "ticks", Raw(b"[]"), "somebody", "peer"),
+                Wanted(2, "plain", Raw(b"[1e5]"), "somebody", "peer"),
+            ],
+            wanted,
+        )
+        self.assertTrue(all(process.runs for process in self.template.processes))
         self.assertEqual(2, len(self.calls))
 
     def test_refusals(self) -> None:
@@ -103,3 +117,88 @@ class CallsTests(HouseCase):
         self.template.processes[0].events.exited("by a signal")
         self.successResultOf(waiting)
         self.successResultOf(self.calls.idle())
+
+
+class LockTests(CallsCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls.most = 10
+        self.load()
+
+    def begin(self, procedure: str) -> FakeProcess:
+        self.caller = FakeCaller()
+        self.call = self.calls.begin(asked(procedure), self.caller, "peer")
+        return self.template.processes[-1]
+
+    def test_one_at_a_time_in_order(self) -> None:
+        """Calls with the same lock run one after another, first come, first served."""
+        processes = [self.begin(name) for name in ("write", "wipe", "write")]
+        first, second, third = processes
+        self.assertEqual([True, False, False], [process.runs for process in processes])
+        first.events.answered(b'{"result":1}\n')
+        self.assertFalse(second.runs, "the first process is there yet")
+        first.events.exited("normally")
+        self.assertEqual([True, True, False], [process.runs for process in processes])
+        second.events.exited("killed")
+        self.assertTrue(third.runs)
+        third.events.exited("normally")
+        self.assertTrue(self.begin("wipe").runs, "the lock is free again")
+        self.template.processes[-1].events.exited("normally")
+
+    def test_acknowledged_while_it_waits(self) -> None:
+        """A caller hears at once that his call is taken; its time begins when it runs."""
+        first, second = self.begin("wipe"), self.begin("write")
+        self.assertEqual(b'{"harp":1,"stream_result":false}\n', self.caller.told)
+        self.clock.advance(1000.0)
+        first.events.exited("normally")
+        self.clock.advance(29.0)
+        self.assertEqual([], second.ends)
+        self.clock.advance(1.0)
+        self.assertEqual(1, len(second.ends))
+        second.events.exited("by a signal")
+
+    def test_other_locks(self) -> None:
+        """Calls with another lock, or with none, don't wait."""
+        self.assertTrue(all(self.begin(name).runs for name in ("write", "print", "ticks")))
+        for process in self.template.processes:
+            process.events.exited("normally")
+
+    def test_gives_up_waiting(self) -> None:
+        """A caller that goes while it waits runs nothing, and holds nobody up."""
+        first, second = self.begin("write"), self.begin("write")
+        self.call.caller_gone()
+        self.assertTrue(second.hushed)
+        second.events.exited("by a signal")
+        third = self.begin("write")
+        first.events.exited("normally")
+        self.assertFalse(second.runs)
+        self.assertTrue(third.runs)
+        third.events.exited("normally")
+
+    def test_turn_comes_while_it_goes(self) -> None:
+        """A waiting call whose process is still on its way out is passed over."""
+        first, second, third = (self.begin("write") for _ in range(3))
+        self.calls._running[2].caller_gone()
+        first.events.exited("normally")
+        self.assertFalse(second.runs)
+        second.events.exited("by a signal")
+        self.assertTrue(third.runs)
+        third.events.exited("normally")
+
+    def test_agent_stops(self) -> None:
+        """Waiting calls end with the agent, unrun."""
+        first, second = self.begin("write"), self.begin("write")
+        self.calls.shut_down()
+        first.events.exited("by a signal")
+        second.events.exited("by a signal")
+        self.assertFalse(second.runs)
+        self.assertIn(b"shutdown", self.caller.told)
+
+    def test_takes_a_place(self) -> None:
+        """A waiting call counts as one."""
+        self.calls.most = 2
+        first, second = self.begin("write"), self.begin("write")
+        self.caller = FakeCaller()
+        self.assertIn("max_calls", self.refused(SystemUnable, "ticks"))
+        first.events.exited("normally")
+        second.events.exited("normally")

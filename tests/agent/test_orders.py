@@ -27,6 +27,7 @@ class OrdersTests(HouseCase):
         orders: tuple[Order, ...] = (
             Load("/etc/harpd/harpd.py", ["/a"], ["/b"], "nobody", 5),
             Load("x"),
+            Load("x", cgroups=False),
             Start(7),
             End(7, 15, 2.5),
         )
@@ -39,6 +40,7 @@ class OrdersTests(HouseCase):
         """Each report is read as it was written."""
         reports: tuple[Report, ...] = (
             Loaded([{"name": "x"}], 2),
+            Loaded([], 0, "/sys/fs/cgroup/harpd-5"),
             NotLoaded("harpd.py:5: SyntaxError"),
             Started(7, 1234),
             Exited(7, 0, None),

@@ -8,7 +8,12 @@ from typing import cast
 
 from twisted.internet.testing import MemoryReactorClock
 
-from harpcaller.agent.call_process import AgentReactor, OutputPipe
+from harpcaller.agent.call_process import (
+    PRINTED_AT_ONCE,
+    PRINTED_WHILE,
+    AgentReactor,
+    OutputPipe,
+)
 from harpcaller.agent.printed import PrintedLines
 from harpcaller.logs.events import EventLog
 from tests.house import HouseCase
@@ -19,7 +24,7 @@ class OutputPipeTests(HouseCase):
         super().setUp()
         self.reactor = MemoryReactorClock()
         reading, self.writing = os.pipe()
-        printed = PrintedLines(EventLog("test"), "printed", {})
+        printed = PrintedLines(EventLog("test"), "printed", {}, self.reactor)
         self.pipe = OutputPipe(cast(AgentReactor, self.reactor), reading, printed)
         self.reading = reading
 
@@ -46,4 +51,29 @@ class OutputPipeTests(HouseCase):
         self.pipe.finish()
         self.pipe.finish()
         self.reactor.advance(0)
+        self.assertFalse(self.is_open())
+
+    def test_held_back(self) -> None:
+        """Whoever prints without end is read for a part of the time only."""
+        self.addCleanup(os.close, self.writing)
+        for _ in range(PRINTED_AT_ONCE // 8192):
+            self.assertIn(self.pipe, self.reactor.getReaders())
+            os.write(self.writing, b"x" * 8192)
+            self.pipe.doRead()
+        self.assertNotIn(self.pipe, self.reactor.getReaders())
+        self.reactor.advance(PRINTED_WHILE)
+        self.assertIn(self.pipe, self.reactor.getReaders())
+        self.pipe.finish()
+        self.reactor.advance(0)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_ends_while_it_is_held_back(self) -> None:
+        """The end of a call that printed too much leaves nothing to wait for."""
+        self.addCleanup(os.close, self.writing)
+        for _ in range(PRINTED_AT_ONCE // 8192):
+            os.write(self.writing, b"x" * 8192)
+            self.pipe.doRead()
+        self.pipe.finish()
+        self.reactor.advance(0)
+        self.assertEqual([], self.reactor.getDelayedCalls())
         self.assertFalse(self.is_open())

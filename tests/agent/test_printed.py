@@ -6,7 +6,7 @@ from typing import cast
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
-from harpcaller.agent.printed import LONGEST, PrintedLines
+from harpcaller.agent.printed import BURST, LONGEST, RATE, PrintedLines
 from harpcaller.logs.events import EventLog
 from tests.house import HouseCase
 
@@ -18,10 +18,13 @@ class PrintedTests(HouseCase):
         observer = cast(ILogObserver, self.events.append)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.printed = PrintedLines(EventLog("agent"), "agent.printed", {"procedure": "x"})
+        self.printed = PrintedLines(
+            EventLog("agent"), "agent.printed", {"procedure": "x"}, self.clock
+        )
 
     def lines(self) -> list[str]:
-        return [event["context"]["line"] for event in self.events]
+        contexts = [event["context"] for event in self.events]
+        return [context["line"] for context in contexts if "line" in context]
 
     def test_cut_at_lines(self) -> None:
         """Lines are logged one by one with the procedure's name, however they arrive."""
@@ -44,3 +47,29 @@ class PrintedTests(HouseCase):
         self.assertEqual([LONGEST, LONGEST], [len(line) for line in self.lines()])
         self.printed.feed(b"b" * LONGEST + b"\n")
         self.assertEqual([LONGEST, LONGEST, LONGEST, 5], [len(line) for line in self.lines()])
+
+    def test_too_many_lines(self) -> None:
+        """What is printed without end is logged at a bounded rate, and how much isn't, too."""
+        for _ in range(BURST + 100):
+            self.printed.feed(b"x\n")
+        self.assertEqual(["x"] * BURST, self.lines())
+        self.clock.advance(0.5)
+        self.printed.feed(b"x\n")
+        self.assertEqual(BURST, len(self.lines()))
+        self.clock.advance(0.5)
+        for _ in range(RATE + 7):
+            self.printed.feed(b"y\n")
+        self.assertEqual([101, *["y"] * RATE], [*self.left_out(), *self.lines()[BURST:]])
+        self.printed.finish()
+        self.assertEqual([101, 7], self.left_out())
+
+    def left_out(self) -> list[int]:
+        kind = "agent.lines_left_out"
+        return [event["context"]["lines"] for event in self.events if event["kind"] == kind]
+
+    def test_long_lines_count_for_more(self) -> None:
+        """A few long lines take the place of many short ones."""
+        for _ in range(BURST):
+            self.printed.feed(b"x" * 4096 + b"\n")
+        self.assertEqual(BURST // 5, len(self.lines()))
+        self.printed.finish()

@@ -17,6 +17,7 @@ RECORD = b'{"stream":1}\n'
 ANSWER = b'{"result":1}\n'
 
 EVENTS: dict[str, Callable[[RunningCall], None]] = {
+    "free_to_run": lambda call: call.free_to_run(),
     "said": lambda call: call.said(RECORD),
     "answered": lambda call: call.answered(ANSWER),
     "exited": lambda call: call.exited("it died"),
@@ -26,22 +27,25 @@ EVENTS: dict[str, Callable[[RunningCall], None]] = {
 }
 #: How to get to each state.
 PATHS: dict[str, tuple[str, ...]] = {
-    "running": (),
-    "answered": ("answered",),
-    "stopping": ("time_ran_out",),
+    "waiting": (),
+    "running": ("free_to_run",),
+    "answered": ("free_to_run", "answered"),
+    "stopping": ("free_to_run", "time_ran_out"),
     "abandoned": ("caller_gone",),
-    "over": ("answered", "exited"),
+    "over": ("free_to_run", "answered", "exited"),
 }
 
 
 class RunningCase(HouseCase):
-    def begin(self, timeout_seconds: float | None = None) -> RunningCall:
+    def begin(self, timeout_seconds: float | None = None, *, runs: bool = True) -> RunningCall:
         self.caller = FakeCaller()
         self.over: list[str] = []
         core = Core(self.caller, self.clock, timeout_seconds, GRACE, self.over.append)
         call = make_running_call(core)
         self.process = FakeProcess(call)
-        core.start(call, self.process)
+        core.attach(self.process)
+        if runs:
+            call.free_to_run()
         return call
 
     def ending(self) -> Failed:
@@ -64,6 +68,17 @@ class LifeTests(RunningCase):
         call.exited("normally")
         self.assertEqual(["result"], self.over)
         self.assertEqual([], self.process.ends)
+
+    def test_runs_when_it_may(self) -> None:
+        """Nothing is run and no time passes before the call may run."""
+        call = self.begin(LIMIT, runs=False)
+        self.clock.advance(2 * LIMIT)
+        self.assertFalse(self.process.runs)
+        call.free_to_run()
+        self.assertTrue(self.process.runs)
+        self.clock.advance(LIMIT)
+        self.assertEqual([(signal.SIGXCPU, GRACE)], self.process.ends)
+        call.exited("by a signal")
 
     def test_dies_without_a_word(self) -> None:
         """The caller is told how the process died."""
@@ -141,7 +156,7 @@ class TableTests(RunningCase):
         for state, path in PATHS.items():
             for name, event in EVENTS.items():
                 with self.subTest(state=state, name=name):
-                    call = self.begin(LIMIT)
+                    call = self.begin(LIMIT, runs=False)
                     for step in path:
                         EVENTS[step](call)
                     event(call)

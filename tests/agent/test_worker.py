@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from harpcaller.agent import worker
-from harpcaller.agent.proc import Procedure, Result, StreamingProcedure
+from harpcaller.agent.proc import CallInfo, Procedure, Result, StreamingProcedure
 from harpcaller.wire.agent import Said
 from harpcaller.wire.ending import Ending, Failed, Raised, Returned
 from harpcaller.wire.values import Raw, decode
 from tests.house import HouseCase
+
+INFO = CallInfo("somebody", "192.0.2.1", 7)
 
 
 class CalledTests(HouseCase):
@@ -32,9 +34,35 @@ class CalledTests(HouseCase):
         kind = StreamingProcedure if streaming else Procedure
         given = list(arguments) if isinstance(arguments, tuple) else arguments
         with contextlib.redirect_stderr(io.StringIO()) as printed:
-            ending = worker.called(kind(function), given, worker.Mouth(self.theirs), None, None)
+            ending = worker.called(
+                kind(function), given, INFO, worker.Mouth(self.theirs), None, None
+            )
         self.printed = printed.getvalue()
         return ending
+
+    def test_call_info(self) -> None:
+        """A parameter for it gets who calls, wherever it stands among the others."""
+
+        def first(call: CallInfo, a: int, b: int = 2) -> object:
+            return [call.user, call.peer, call.id, a, b]
+
+        def last(a: int = 1, *, call: CallInfo) -> object:
+            return [call.user, call.peer, call.id, a]
+
+        def optional(a: int = 1, call: CallInfo | None = None, *rest: int) -> object:
+            return [call is INFO, a, *rest]
+
+        told = b'"somebody","192.0.2.1",7'
+        for function, arguments, result in (
+            (first, (5,), b"[%s,5,2]" % told),
+            (first, {"b": 3, "a": 4}, b"[%s,4,3]" % told),
+            (last, (), b"[%s,1]" % told),
+            (last, (5,), b"[%s,5]" % told),
+            (optional, (), b"[true,1]"),
+            (optional, (5, 6), b"[true,5,6]"),
+        ):
+            with self.subTest(function=function, arguments=arguments):
+                self.assertEqual(Returned(Raw(result)), self.call(function, arguments))
 
     def records(self) -> bytes:
         return self.ours.recv(100_000)
@@ -148,7 +176,7 @@ class CalledTests(HouseCase):
     def test_no_such_user(self) -> None:
         """A user that can't be had is the system's error, and nothing is run."""
         procedure = Procedure(self.fail, uid="no-such-user")
-        found = worker.called(procedure, [], worker.Mouth(self.theirs), None, None)
+        found = worker.called(procedure, [], INFO, worker.Mouth(self.theirs), None, None)
         assert isinstance(found, Failed)
         self.assertEqual("system_error", found.type)
         self.assertIn("no-such-user", found.message)

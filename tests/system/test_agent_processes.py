@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from harpcaller.agent import template_process
 from harpcaller.agent.call_process import AgentReactor, CallProcess
 from harpcaller.agent.library import NotLoading
 from harpcaller.agent.orders import Load
+from harpcaller.agent.seams import Wanted
 from harpcaller.agent.template_process import TemplateProcess
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.agent import Said, decode_message
@@ -116,10 +118,11 @@ def cleans_up():
 
 @procedure
 def leaves_a_child():
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         time.sleep(30)
         os._exit(0)
-    return "done"
+    return child
 
 @streaming_procedure
 def endless():
@@ -198,6 +201,7 @@ def is_running(pid: int) -> bool:
 class ProcessCase(TestCase):
     timeout = 30
     procedures = PROCEDURES
+    cgroups = True
 
     def setUp(self) -> None:
         self.file = Path(self.mktemp()).absolute()
@@ -216,7 +220,8 @@ class ProcessCase(TestCase):
         self.deaths += 1
 
     async def load(self, order: Load | None = None) -> None:
-        await self.template.load(order or Load(str(self.file)))
+        order = order or Load(str(self.file))
+        await self.template.load(dataclasses.replace(order, cgroups=self.cgroups))
 
     async def end_all(self) -> None:
         for process, events in self.calls:
@@ -228,7 +233,9 @@ class ProcessCase(TestCase):
 
     def begin(self, name: str, arguments: object = ()) -> tuple[CallProcess, Events]:
         events = Events()
-        process = self.template.begin(name, encode(arguments), events)
+        wanted = Wanted(len(self.calls) + 1, name, encode(arguments), "tester", "192.0.2.1")
+        process = self.template.begin(wanted, events)
+        process.go()
         self.calls.append((process, events))
         return process, events
 
@@ -340,12 +347,13 @@ class CallTests(ProcessCase):
         """A forked child that keeps the socket doesn't keep the call."""
         await self.load()
         started = reactor.seconds()
-        process, events = self.begin("leaves_a_child")
+        _, events = self.begin("leaves_a_child")
         await events.over
-        self.assertEqual(Returned(Raw(b'"done"')), events.ending)
         self.assertLess(reactor.seconds() - started, 5.0)
-        assert process.pid is not None
-        os.killpg(process.pid, signal.SIGKILL)
+        assert isinstance(events.ending, Returned)
+        child = decode(events.ending.value)
+        self.assertTrue(is_running(child), "it was left on purpose")
+        os.kill(child, signal.SIGKILL)
 
 
 class EndTests(ProcessCase):
@@ -417,6 +425,18 @@ class EndTests(ProcessCase):
         process.hush()
         process.end(signal.SIGTERM, 5.0)
         await events.over
+
+
+class EndWithoutCgroupsTests(EndTests):
+    """The same, where calls have keepers."""
+
+    cgroups = False
+
+
+class CallWithoutCgroupsTests(CallTests):
+    """The same, where calls have keepers."""
+
+    cgroups = False
 
 
 class UserTests(ProcessCase):

@@ -1,0 +1,175 @@
+"""Where calls can't have control groups: a process above each worker that keeps its family.
+
+::
+
+    template ──fork──► keeper ──fork──► worker ──► whatever it starts
+
+The keeper is a *subreaper*: a process that lost its parent becomes the keeper's child, so
+that whatever the worker started is below the keeper, however many sessions it has made
+since.  It takes orders as signals, all of which it waits for and none of which interrupts
+it:
+
+- SIGUSR1: kill everything now, until nothing is left.
+- SIGHUP: the template died; end everything.
+- any other: pass it on to everything, and don't leave before all of it is gone.
+
+When the worker is through and nobody has asked for its end, the keeper leaves at once; what
+still runs was meant to, and goes to init.  A worker that *died* takes its family along.
+The keeper ends as the worker did, with its exit code or by its signal.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import resource
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from harpcaller.agent.processes import Seen, descendants, everybody, signal_exactly
+
+#: How long what a dead worker left may go on after SIGTERM, in seconds.
+REMAINS_GRACE = 5.0
+#: The signal that orders to kill.
+KILL_NOW = signal.SIGUSR1
+_TEMPLATE_DIED = signal.SIGHUP
+#: How soon is killed what was born meanwhile, in seconds: first, and at most.
+_AGAIN_FIRST, _AGAIN_LAST = 0.02, 0.5
+#: How often is looked for more to stop before all are killed.
+_STOPS = 20
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def keep(work: Callable[[], NoReturn], release: Callable[[], None]) -> NoReturn:
+    """Be a keeper, and start the worker.
+
+    Args:
+        work: What the worker does.
+        release: Closes what only the worker needs.
+    """
+    code = 1
+    try:
+        parent = os.getppid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_PDEATHSIG, _TEMPLATE_DIED)
+        if os.getppid() == parent:  # else it died before we asked to be told
+            worker = os.fork()  # noqa: TID251 - no threads here either
+            if worker == 0:
+                work()
+            release()
+            code = Keeper(worker).watch()
+    except BaseException:  # noqa: BLE001 - a bug of ours, told in the agent's log
+        traceback.print_exc()
+    finally:
+        _leave(code)
+
+
+def _prctl(what: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(what, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _leave(code: int) -> NoReturn:
+    """End with an exit code, or, if it is negative, by a signal."""
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker may have left one
+        with suppress(OSError):  # SIGKILL has no disposition
+            signal.signal(-code, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [-code])
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 1)
+
+
+class Keeper:
+    """Waits for a worker and its family.
+
+    Args:
+        worker: The worker's process number.
+    """
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._code: int | None = None  # as subprocess has them
+        self._ending = False
+        self._kill_at = math.inf
+        self._again = _AGAIN_FIRST
+
+    def watch(self) -> int:
+        """Wait until the worker is through, or until all are gone; tells how it ended."""
+        while True:
+            self._collect()
+            if self._code is not None and (not self._ending or not _has_children()):
+                return self._code
+            wait = self._kill_at - time.monotonic()
+            if wait <= 0:
+                kill_all()
+                wait, self._again = self._again, min(2 * self._again, _AGAIN_LAST)
+            told = self._next_signal(wait)
+            if told == KILL_NOW:
+                self._kill_at = -math.inf
+            elif told == _TEMPLATE_DIED:
+                self._end(signal.SIGTERM, REMAINS_GRACE)
+            elif told is not None and told != signal.SIGCHLD:
+                self._end(told, math.inf)
+
+    def _next_signal(self, seconds: float) -> int | None:
+        waited_for = signal.valid_signals()
+        if seconds == math.inf:
+            return signal.sigwaitinfo(waited_for).si_signo
+        told = signal.sigtimedwait(waited_for, seconds)
+        return None if told is None else told.si_signo
+
+    def _end(self, number: int, grace_seconds: float) -> None:
+        self._ending = True
+        self._kill_at = min(self._kill_at, time.monotonic() + grace_seconds)
+        for seen in family():
+            signal_exactly(seen, number)
+
+    def _collect(self) -> None:
+        """Let go of the dead, orphans too."""
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                pid, status = found
+                if pid == self._worker:
+                    self._code = os.waitstatus_to_exitcode(status)
+                    if self._code != 0 and not self._ending:
+                        self._end(signal.SIGTERM, REMAINS_GRACE)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def family() -> list[Seen]:
+    """Look at all that is below this process."""
+    return descendants(os.getpid(), everybody())
+
+
+def kill_all() -> None:
+    """Kill all that is below this process.
+
+    They are stopped first: what stands still doesn't fork, so that a family which forks as
+    fast as it is killed comes to an end.
+    """
+    stopped: set[Seen] = set()
+    for _ in range(_STOPS):
+        running = set(family()) - stopped
+        if not running:
+            break
+        for seen in running:
+            signal_exactly(seen, signal.SIGSTOP)
+        stopped |= running
+    for seen in family():
+        signal_exactly(seen, signal.SIGKILL)
