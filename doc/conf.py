@@ -23,7 +23,12 @@ highlight_language = "none"
 smartquotes = False
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Calls procedures on servers, keeps every result"}
+html_theme_options = {
+    "description": "Calls procedures on servers, keeps every result",
+    # Lines of code and of JSON are long here.
+    "page_width": "1200px",
+    "body_max_width": "none",
+}
 html_show_sourcelink = False
 
 man_show_urls = True
