@@ -57,13 +57,17 @@ def cancel(job_id):
 @app.get("/backups/<uuid:job_id>/events")
 def events(job_id):
     """Follow a backup, as server-sent events: a message for each record, and one for the end."""
-    job = known(job_id)
     # After a break the browser comes again by itself, and tells the number of the last it has got.
     last = request.headers.get("Last-Event-ID", -1, type=int)
-    records = job.follow(since=max(0, last + 1), numbered=True)
+    try:
+        job = known(job_id)
+        told = messages(job, job.follow(since=max(0, last + 1), numbered=True))
+    except harp.CommunicationError:
+        # A browser that gets an error doesn't come again.
+        told = "retry: 5000\n\n"
     # Servers between us and the browser shall pass on each message at once.
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return Response(messages(job, records), mimetype="text/event-stream", headers=headers)
+    return Response(told, mimetype="text/event-stream", headers=headers)
 
 
 def known(job_id):

@@ -140,10 +140,12 @@ class FlaskTests(FlaskCase):
         for answer in (
             self.web.post("/backups", data={"database": "stock"}),
             self.web.get(urls["job"]),
-            self.web.get(urls["events"]),
         ):
             self.assertEqual(503, answer.status_code)
             self.assertEqual({"error": "calls can't be made just now"}, answer.json)
+        # An event source that got an error would never come again.
+        answer = self.web.get(urls["events"])
+        self.assertEqual((200, "retry: 5000\n\n"), (answer.status_code, answer.text))
 
     def test_page(self) -> None:
         """The page offers the databases that there are."""
