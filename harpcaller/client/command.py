@@ -1,27 +1,33 @@
-"""``harp``, the command line: call a procedure, see what became of a job.
+"""``harp``, the command line: call procedures, see what became of a job.
 
-What the network brings is shown as the bytes that came, so that no number is changed by the
-showing.  Starting must be quick: nothing is imported that isn't needed for every command.
+Starting must be quick: nothing is imported that isn't needed for every command.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Callable, TextIO
 
-from harpcaller.client.dispatcher import Dispatcher
 from harpcaller.client.exceptions import HarpException, RemoteError
-from harpcaller.client.options import parse
-from harpcaller.client.translation import checked, refusal
+from harpcaller.client.options import command_options, parse
+from harpcaller.client.selection import is_several
+from harpcaller.client.terminal import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOT_ASKED,
+    NOT_READ,
+    Terminal,
+    complain,
+)
+from harpcaller.client.translation import refusal
 from harpcaller.wire.client import (
-    Answer,
     Call,
     Cancel,
     CancelOutcome,
@@ -30,159 +36,63 @@ from harpcaller.wire.client import (
     GetStatus,
     JobId,
     JobStatus,
-    NotEnded,
     QueueSpec,
-    Record,
     Submitted,
-    encode_record,
     encode_status,
 )
-from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned, members_of
-from harpcaller.wire.values import NULL, TRUE, NotJSON, Raw, build, check, encode, indented
-
-#: It is done, or the call returned.
-DONE = 0
-#: The call ended in an exception, an error or a cancel; or the answer is a no.
-FAILED = 1
-#: It could not be asked: bad usage, or no way to the dispatcher.
-NOT_ASKED = 2
-#: The job has not ended yet.
-NOT_ENDED = 3
-#: ^C, as the shell counts it.
-INTERRUPTED = 130
-#: Nobody reads our output any more, as the shell counts it.
-NOT_READ = 141
-
-#: Seconds in which a second ^C cancels the job.
-_SECOND_THOUGHT_SECONDS = 2.0
+from harpcaller.wire.values import NotJSON, Raw, build, check, encode
 
 _named = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL).fullmatch
 
 
-#: What could move a terminal's cursor or worse, and how it is shown: as JSON writes it.
-_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(32), *range(127, 160)) if code != 10}
-
-
-class _Terminal:
-    """Where a command reads its options and writes what it finds."""
-
-    def __init__(
-        self,
-        options: argparse.Namespace,
-        out: TextIO,
-        err: TextIO,
-        pause: Callable[[float], None],
-    ) -> None:
-        self.options = options
-        host, port = options.dispatcher
-        self.dispatcher = Dispatcher(host, port, options.connect_timeout, None)
-        self._out = out
-        self._err = err
-        self._pause = pause
-
-    def line(self, text: str) -> None:
-        """Write a line of output, at once: somebody may be looking on."""
-        if self._out.isatty():
-            text = text.translate(_CONTROLS)
-        self._out.write(text + "\n")
-        self._out.flush()
-
-    def value(self, raw: Raw) -> None:
-        """Write a JSON value: laid out for people, on one line for programs."""
-        self.line(indented(raw) if self._out.isatty() else raw.decode("utf-8"))
-
-    def message(self, text: str) -> None:
-        """Write a message to standard error."""
-        _complain(self._err, text)
-
-    def ended(self, job_id: JobId, answer: Answer) -> int:
-        """Tell how a job ended; return the exit code for it."""
-        if self.options.json:
-            if isinstance(answer, NotEnded):
-                ending = {"no_result": TRUE}
-            else:
-                assert isinstance(answer, (Returned, Raised, Failed, Cancelled))
-                ending = members_of(answer)
-            self.line(build({"job": encode(job_id), **ending}).decode("utf-8"))
-        elif isinstance(answer, Returned):
-            self.value(answer.value)
-        elif isinstance(answer, NotEnded):
-            self.message(f"job {job_id} has not ended")
-        elif isinstance(answer, Cancelled):
-            self.message(f"job {job_id} was cancelled")
-        else:
-            self.message(str(refusal(answer)))
-        if isinstance(answer, NotEnded):
-            return NOT_ENDED
-        return DONE if isinstance(answer, Returned) else FAILED
-
-    def follow(self, request: FollowStream) -> int:
-        """Write a job's records until it ends, then how it ended."""
-        with self.dispatcher.begin(checked(request), fresh=True) as asked:
-            answer = asked.next_answer()
-            while isinstance(answer, Record):
-                if self.options.json:
-                    self.line(encode_record(answer).decode("utf-8").rstrip("\n"))
-                else:
-                    self.line(answer.data.decode("utf-8"))
-                answer = asked.next_answer()
-        assert answer is not None
-        if answer == Returned(NULL) and not self.options.json:
-            # A procedure that only streams has nothing more to say.
-            return DONE
-        return self.ended(request.job_id, answer)
-
-    def wait(self, job_id: JobId) -> int:
-        """Wait for a job's end and tell it."""
-        return self.ended(job_id, self.dispatcher.ask(GetResult(job_id)))
-
-    def attend(self, job_id: JobId, look: Callable[[], int]) -> int:
-        """Look on while the job runs; ^C ends the looking, and only a second one the job."""
-        with suppress(KeyboardInterrupt):
-            return look()
-        try:
-            self.message(f"job {job_id} goes on; ^C again within 2 seconds cancels it")
-            self._pause(_SECOND_THOUGHT_SECONDS)
-        except KeyboardInterrupt:
-            if self.dispatcher.ask(Cancel(job_id)) == CancelOutcome(True):
-                self.message(f"job {job_id} cancelled")
-            else:
-                self.message(f"job {job_id} had ended already")
-        return INTERRUPTED
-
-
-def _call(terminal: _Terminal) -> int:
+def _call(terminal: Terminal) -> int:
     options = terminal.options
     queue = None
     if options.queue is not None:
         queue = QueueSpec(options.queue, options.concurrency or 1)
     elif options.concurrency is not None:
         raise HarpException("--concurrency means nothing without --queue")
-    call = Call(
-        options.host,
-        options.procedure,
-        _arguments(options.args),
-        options.timeout,
-        options.max_exec_time,
-        queue,
-        options.info,
-    )
-    answer = terminal.dispatcher.ask(checked(call))
-    if not isinstance(answer, Submitted):
-        raise refusal(answer)
-    job_id = answer.job_id
-    if options.no_wait:
-        job = build({"job": encode(job_id)}).decode("utf-8")
-        terminal.line(job if options.json else job_id)
-        return DONE
+    arguments = _arguments(options.args)
 
-    def look() -> int:
-        terminal.message(f"job {job_id}")
-        if options.follow:
-            return terminal.follow(FollowStream(job_id, since=0))
-        return terminal.wait(job_id)
+    def call(host: str) -> Call:
+        return Call(
+            host,
+            options.procedure,
+            arguments,
+            options.timeout,
+            options.max_exec_time,
+            queue,
+            options.info,
+        )
 
-    return terminal.attend(job_id, look)
+    rolls = options.batch is not None or options.max_failures is not None
+    if rolls and options.no_wait:
+        raise HarpException("--batch and --max-failures mean nothing with --no-wait")
+    if rolls or is_several(options.host):
+        from harpcaller.client.several import call_several
+
+        return call_several(terminal, call)
+    with terminal.held_interrupts() as held:
+        try:
+            answer = terminal.submit(call(options.host))
+        except KeyboardInterrupt:
+            terminal.message("given up; the job may have been submitted")
+            return INTERRUPTED
+        if not isinstance(answer, Submitted):
+            raise refusal(answer)
+        job_id = answer.job_id
+        if options.no_wait:
+            job = build({"job": encode(job_id)}).decode("utf-8")
+            terminal.line(job if options.json else job_id)
+            return INTERRUPTED if held.came else DONE
+
+        def look() -> int:
+            terminal.message(f"job {job_id}")
+            if options.follow:
+                return terminal.follow(FollowStream(job_id, since=0))
+            return terminal.wait(job_id)
+
+        return terminal.attend(job_id, look, held)
 
 
 def _arguments(words: Sequence[str]) -> Raw:
@@ -214,14 +124,14 @@ def _value(word: str) -> Raw:
         raise HarpException(f"an argument is not UTF-8: {word!a}") from None
 
 
-def _result(terminal: _Terminal) -> int:
+def _result(terminal: Terminal) -> int:
     job_id = JobId(terminal.options.job_id)
     if terminal.options.wait:
         return terminal.attend(job_id, lambda: terminal.wait(job_id))
     return terminal.ended(job_id, terminal.dispatcher.ask(GetResult(job_id, wait=False)))
 
 
-def _follow(terminal: _Terminal) -> int:
+def _follow(terminal: Terminal) -> int:
     options = terminal.options
     job_id = JobId(options.job_id)
     since = 0 if options.since is None and options.recent is None else options.since
@@ -229,7 +139,7 @@ def _follow(terminal: _Terminal) -> int:
     return terminal.attend(job_id, lambda: terminal.follow(request))
 
 
-def _status(terminal: _Terminal) -> int:
+def _status(terminal: Terminal) -> int:
     job_id = JobId(terminal.options.job_id)
     status = terminal.dispatcher.ask(GetStatus(job_id))
     if not isinstance(status, JobStatus):
@@ -263,7 +173,7 @@ def _time(seconds: float | None) -> str:
         return f"{seconds} s"
 
 
-def _cancel(terminal: _Terminal) -> int:
+def _cancel(terminal: Terminal) -> int:
     job_id = JobId(terminal.options.job_id)
     answer = terminal.dispatcher.ask(Cancel(job_id))
     if not isinstance(answer, CancelOutcome):
@@ -278,12 +188,34 @@ def _cancel(terminal: _Terminal) -> int:
     return DONE if answer.cancelled else FAILED
 
 
-_COMMANDS: dict[str, Callable[[_Terminal], int]] = {
+def _hosts(terminal: Terminal) -> int:
+    from harpcaller.client.inventory import hosts
+
+    return hosts(terminal)
+
+
+def _procedures(terminal: Terminal) -> int:
+    from harpcaller.client.inventory import procedures
+
+    return procedures(terminal)
+
+
+def _completion(terminal: Terminal) -> int:
+    from harpcaller.client.completion import script
+
+    terminal.drawn(script(terminal.options.shell, command_options()).rstrip("\n"))
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[Terminal], int]] = {
     "call": _call,
     "result": _result,
     "follow": _follow,
     "status": _status,
     "cancel": _cancel,
+    "hosts": _hosts,
+    "procedures": _procedures,
+    "completion": _completion,
 }
 
 
@@ -300,7 +232,7 @@ def main(
         argv: What follows the command's name; None for this process's own.
         stdout: Where results go; None for this process's own.
         stderr: Where messages go, likewise.
-        environ: Where ``HARPCALLER`` may be set.
+        environ: Where ``HARPCALLER``, ``NO_COLOR`` and ``TERM`` may be set.
         pause: How to let seconds pass.
 
     Returns:
@@ -320,11 +252,11 @@ def main(
         _stop_writing(out)
         return NOT_READ
     except HarpException as error:
-        _complain(err, str(error))
+        complain(err, str(error))
         return FAILED if isinstance(error, RemoteError) else NOT_ASKED
     except OSError as error:
         _stop_writing(out)
-        _complain(err, f"cannot write: {error.strerror}")
+        complain(err, f"cannot write: {error.strerror}")
         return NOT_ASKED
 
 
@@ -340,17 +272,11 @@ def _run(
             options = parse(argv, environ)
     except SystemExit as end:
         return NOT_ASKED if end.code else DONE
-    terminal = _Terminal(options, out, err, pause)
+    terminal = Terminal(options, out, err, environ, pause)
     try:
         return _COMMANDS[options.command](terminal)
     finally:
         terminal.dispatcher.close()
-
-
-def _complain(err: TextIO, text: str) -> None:
-    # Some of it may come from afar.
-    err.write(f"harp: {text.translate(_CONTROLS)}\n")
-    err.flush()
 
 
 def _stop_writing(out: TextIO) -> None:

@@ -6,19 +6,26 @@ import argparse
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from harpcaller import __version__
 from harpcaller.wire.client import DEFAULT_PORT
 from harpcaller.wire.values import NULL, NotJSON, Raw, check
 
+#: The shells that there is a completion for.
+SHELLS = ("bash", "zsh", "fish")
+
 _EPILOG = """\
-exit codes: 0 done, or the call returned; 1 the call ended in an exception, an error or
-a cancel; 2 bad usage, or the dispatcher can't be reached; 3 the job has not ended yet
+exit codes: 0 done, or the call returned, on all hosts; 1 the call ended in an exception, an
+error or a cancel; 2 bad usage, or the dispatcher can't be reached; 3 the job has not ended yet
 """
 _CALL_EPILOG = """\
 An ARG is JSON where it can be read as JSON and a string otherwise: 5 is a number, web a
 string, '"5"' a string too. NAME=VALUE is a named argument; all are named or none is. A
 string with "=" in it is written as JSON: '"a=b"'. ARGs that begin with "-" go after "--".
+
+Several hosts are written as one HOST: web01,web02 or a pattern of names, 'web*'. Each has a
+line of its own as it ends.
 """
 
 
@@ -37,6 +44,12 @@ def _json(text: str) -> Raw:
         return check(os.fsencode(text))
     except NotJSON as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch("0*[1-9][0-9]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return int(text)
 
 
 def _parsers(
@@ -84,7 +97,9 @@ def _parsers(
 
     commands: dict[str, argparse.ArgumentParser] = {}
     call = command("call", "call a procedure and wait for its result", _CALL_EPILOG)
-    call.add_argument("host", metavar="HOST", help="a host's name in the registry")
+    call.add_argument(
+        "host", metavar="HOST", help="a host's name in the registry; several, or a pattern"
+    )
     call.add_argument("procedure", metavar="PROCEDURE")
     call.add_argument("args", metavar="ARG", nargs="*", help="ARG or NAME=VALUE")
     call.add_argument("--queue", metavar="JSON", type=_json, help="the queue's name, an object")
@@ -98,6 +113,15 @@ def _parsers(
         "--max-exec-time", metavar="SECONDS", type=float, help="the longest run of the procedure"
     )
     call.add_argument("--info", metavar="JSON", type=_json, default=NULL, help="kept with the job")
+    call.add_argument(
+        "--batch", metavar="N", type=_positive, help="how many hosts are called at once"
+    )
+    call.add_argument(
+        "--max-failures",
+        metavar="N",
+        type=_positive,
+        help="after how many failures no more hosts are called",
+    )
     how = call.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", help="print stream records as they come")
     how.add_argument("--no-wait", action="store_true", help="print the job's id and don't wait")
@@ -115,7 +139,54 @@ def _parsers(
         "job_id", metavar="ID", help=job
     )
     command("cancel", "end a job").add_argument("job_id", metavar="ID", help=job)
+    hosts = command("hosts", "print which hosts there are")
+    hosts.add_argument(
+        "pattern", metavar="PATTERN", nargs="?", help="only those that fit, 'web*' for instance"
+    )
+    procedures = command("procedures", "print which procedures a host has")
+    procedures.add_argument("host", metavar="HOST", help="a host's name in the registry")
+    procedures.add_argument(
+        "--tabs", action="store_true", help="name, signature and headline with tabs between"
+    )
+    completion = command("completion", "print a script by which a shell completes harp's words")
+    completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     return parser, commands
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option, as far as a shell needs to know it."""
+
+    name: str
+    takes_value: bool
+    help: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, as far as a shell needs to know it."""
+
+    name: str
+    help: str
+    options: tuple[Option, ...]
+
+
+def command_options() -> list[Command]:
+    """Give the commands with their options."""
+    _, commands = _parsers({})
+    return [
+        Command(
+            name,
+            parser.description or "",
+            tuple(
+                Option(word, action.nargs != 0, action.help or "")
+                for action in parser._actions
+                for word in action.option_strings
+                if word.startswith("--")
+            ),
+        )
+        for name, parser in commands.items()
+    ]
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
