@@ -6,6 +6,8 @@ run the call, and sends what comes.  Closing the connection ends the call.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -18,6 +20,7 @@ from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from harpcaller.agent.auth.checking import source_of
 from harpcaller.agent.calls import Calls
 from harpcaller.agent.running import RunningCall
 from harpcaller.agent.seams import ICaller, ICallProcess, IChecker
@@ -34,7 +37,9 @@ from harpcaller.wire.agent import (
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
-#: How many connections may be waiting for their user to be known.
+#: How many connections may be waiting for their user to be known.  One more drives out
+#: the oldest idle one of the address that has the most, so that nobody can keep others out
+#: by just connecting.
 MAX_UNKNOWN = 256
 #: How long a caller may take to read what is left after the call's end, in seconds.
 FLUSH_SECONDS = 60.0
@@ -62,13 +67,19 @@ class AgentConnection(Protocol):
         self._work: Deferred[None] | None = None
         self._call: RunningCall | None = None
         self._fed = False
-        self.peer = "?"
+        self.peer = self.source = "?"
+
+    @property
+    def is_being_checked(self) -> bool:
+        """Whether it has said who it is, and waits to hear what comes of that."""
+        return self._work is not None and not self._work.called
 
     # What Twisted tells.
 
     def connectionMade(self) -> None:
         """A connection is there; its TLS handshake comes yet."""
         self.peer = getattr(self.transport.getPeer(), "host", "?")
+        self.source = source_of(self.peer)
         if not self._door.let_in(self):
             self.transport.abortConnection()
             return
@@ -187,7 +198,10 @@ class Door(ServerFactory[AgentConnection]):
         self.request_seconds = request_seconds
         self.log = log
         self._connections: set[AgentConnection] = set()
-        self._unknown: set[AgentConnection] = set()
+        #: A dictionary, since it keeps the order.
+        self._unknown: dict[AgentConnection, None] = {}
+        self._untold = 0
+        self._tell_again_at = 0.0
         self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, address: IAddress | None) -> AgentConnection:
@@ -196,21 +210,41 @@ class Door(ServerFactory[AgentConnection]):
 
     def let_in(self, connection: AgentConnection) -> bool:
         """Take a connection; tells whether there is room for another unknown one."""
-        if len(self._unknown) >= MAX_UNKNOWN:
-            self.log.warn("agent.too_many_unknown_connections", peer=connection.peer)
+        if len(self._unknown) >= MAX_UNKNOWN and not self._drive_one_out():
+            self._tell_of_too_many("agent.too_many_unknown_connections", connection.peer)
             return False
         self._connections.add(connection)
-        self._unknown.add(connection)
+        self._unknown[connection] = None
         return True
+
+    def _drive_one_out(self) -> bool:
+        """Close one that says nothing, or that was refused; tells whether there was one."""
+        idle = [connection for connection in self._unknown if not connection.is_being_checked]
+        if not idle:
+            return False
+        ((source, _),) = Counter(connection.source for connection in idle).most_common(1)
+        driven_out = next(connection for connection in idle if connection.source == source)
+        self._tell_of_too_many("agent.unknown_connections_driven_out", driven_out.peer)
+        self.known(driven_out)
+        driven_out.transport.abortConnection()
+        return True
+
+    def _tell_of_too_many(self, kind: str, peer: str) -> None:
+        """Log it, but no more often than it can be read."""
+        now = self.clock.seconds()
+        self._untold += 1
+        if now >= self._tell_again_at:
+            self.log.warn(kind, peer=peer, times=self._untold)
+            self._untold, self._tell_again_at = 0, now + 1.0
 
     def known(self, connection: AgentConnection) -> None:
         """The connection's user is known."""
-        self._unknown.discard(connection)
+        self._unknown.pop(connection, None)
 
     def let_out(self, connection: AgentConnection) -> None:
         """The connection is closed."""
         self._connections.discard(connection)
-        self._unknown.discard(connection)
+        self._unknown.pop(connection, None)
         if not self._connections:
             empty, self._empty = self._empty, []
             for waiter in empty:

@@ -16,7 +16,7 @@ Reading finds every mistake in one go; a key that nobody knows is only a warning
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -44,7 +44,7 @@ class LogHandler:
     to: str
     path: Path | None = None
     level: str = "info"
-    format: str = "text"
+    format: Literal["text", "json"] = "text"
 
 
 @attrs.frozen

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import cast
+from pathlib import Path
 
+import attrs
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import ILogObserver
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -33,19 +32,18 @@ from harpcaller.agent.seams import ITemplate
 from harpcaller.agent.server import Door
 from harpcaller.agent.template_process import TemplateProcess
 from harpcaller.agent.tls import ServerTLS
-from harpcaller.config.agent import AgentSettings
 from harpcaller.config.problems import ConfigurationError
-from harpcaller.errors import HarpcallerError
 from harpcaller.logs.events import EventLog, forget
+from harpcaller.logs.observers import LogSetup, LogTo
 from harpcaller.service.agent_parts import AgentParts
+from harpcaller.service.agent_ports import AgentPorts, CannotListen
 from harpcaller.service.notify import notify
 from harpcaller.service.reactor import Reactor
 from harpcaller.service.signals import on_signals
+from harpcaller.service.watching import FileWatch, folder_watcher
 
 _log = EventLog("agent")
 
-#: Connections that may wait to be accepted.
-_BACKLOG = 1024
 #: How many passwords are hashed at the same time.
 _THREADS = 2
 #: How long callers have to read their last line when the agent stops, in seconds.
@@ -54,10 +52,6 @@ _LAST_LINE_SECONDS = 2.0
 _OWN_VARIABLES = frozenset(
     ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
 )
-
-
-class CannotStart(HarpcallerError):
-    """The agent can't do its work; the message says why."""
 
 
 def environment_for_procedures(environ: Mapping[str, str], original: bytes) -> dict[str, str]:
@@ -74,6 +68,25 @@ def environment_for_procedures(environ: Mapping[str, str], original: bytes) -> d
     return passed
 
 
+@attrs.frozen
+class Outside:
+    """Who is around an agent.
+
+    Args:
+        environ: The agent's environment, for systemd.
+        procedures_environ: The environment of procedures.
+        logs: Where it logs; None if that is another's business.
+        ready: Called when it works, with why it has no procedures, if it has none.
+        failed: Called with the reason, which was logged, if it can't start.
+    """
+
+    environ: Mapping[str, str]
+    procedures_environ: Mapping[str, str]
+    logs: LogSetup | None
+    ready: Callable[[str | None], None]
+    failed: Callable[[str], None]
+
+
 class AgentDaemon(Service):
     """An agent with everything around it.
 
@@ -81,9 +94,7 @@ class AgentDaemon(Service):
         parts: What its files say.
         read_parts: Reads those files anew.
         reactor: Runs it.
-        environ: Its environment, for systemd.
-        procedures_environ: The environment of procedures.
-        failed: Called if it can't start, after that was logged.
+        outside: Who else has to do with it.
     """
 
     name = "harpd"
@@ -93,16 +104,12 @@ class AgentDaemon(Service):
         parts: AgentParts,
         read_parts: Callable[[], AgentParts],
         reactor: Reactor,
-        environ: Mapping[str, str],
-        procedures_environ: Mapping[str, str],
-        failed: Callable[[], None],
+        outside: Outside,
     ) -> None:
         self._parts = parts
         self._read_parts = read_parts
         self._reactor = reactor
-        self._environ = environ
-        self._procedures_environ = procedures_environ
-        self._failed = failed
+        self._outside = outside
         self._pool = ThreadPool(0, _THREADS, "authentication")
         self._tls = ServerTLS(parts.context)
         self._library = Library(self._start_template, reactor, _log)
@@ -122,12 +129,15 @@ class AgentDaemon(Service):
             request_seconds=settings.request_seconds,
             log=_log,
         )
-        self._port: IListeningPort | None = None
+        self._ports = AgentPorts(reactor, outside.environ, _log)
+        self._watch: FileWatch | None = None
+        self._is_stopping = False
+        self._grace: Deferred[None] | None = None
         self._starting: Deferred[None] | None = None
         self._reloading = DeferredLock()
 
     async def _start_template(self, order: Load, lost: Callable[[], None]) -> ITemplate:
-        template = TemplateProcess(self._reactor, self._procedures_environ, _log, lost)
+        template = TemplateProcess(self._reactor, self._outside.procedures_environ, _log, lost)
         await template.load(order)
         return template
 
@@ -135,6 +145,17 @@ class AgentDaemon(Service):
         return deferToThreadPool(self._reactor, self._pool, work)
 
     # --- Starting ------------------------------------------------------------------------
+
+    def begin_logging(self) -> None:
+        """Log to where we were told to, for this whole process."""
+        if self._outside.logs is not None:
+            self._outside.logs.begin()
+
+    def setServiceParent(self, parent: object) -> None:
+        """Join twistd's application, and give it our log, if we have one."""
+        if isinstance(parent, Componentized) and self._outside.logs is not None:
+            parent.setComponent(ILogObserver, self._outside.logs.observer)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Begin to start; the log tells when it is done."""
@@ -146,53 +167,69 @@ class AgentDaemon(Service):
         running: Deferred[None] = Deferred()
         self._reactor.callWhenRunning(running.callback, None)
         await running
-        on_signals(self._reactor, {signal.SIGHUP: self._reload_at_will})
+        on_signals(
+            self._reactor,
+            {
+                signal.SIGTERM: self.stop,
+                signal.SIGINT: self.stop,
+                signal.SIGHUP: self._reload_at_will,
+                signal.SIGUSR1: self.reopen_logs,
+            },
+        )
         self._pool.start()
         for warning in self._parts.warnings:
             _log.warn("config.warning", warning=str(warning))
+        self._watch_procedures()
         # A file that doesn't load is in the log; callers are told that there's nothing.
         await self._library.load(self._parts.order)
-        self._port = self._listen(self._parts.settings)
-        place = cast(IPv4Address, self._port.getHost())
-        _log.info("agent.listening", address=place.host, port=place.port)
-        notify("READY=1", self._environ)
-
-    def _listen(self, settings: AgentSettings) -> IListeningPort:
         factory = TLSMemoryBIOFactory(self._tls, False, self._door, self._reactor)
         factory.noisy = False
-        try:
-            interface = _interface(settings.address)
-            port = self._reactor.listenTCP(settings.port, factory, _BACKLOG, interface)
-        except (CannotListenError, OSError) as error:
-            cause = getattr(error, "socketError", error)
-            words = getattr(cause, "strerror", None) or str(cause)
-            where = f"{settings.address} port {settings.port}"
-            raise CannotStart(f"cannot listen on {where}: {words}") from None
-        return cast(IListeningPort, port)
+        self._ports.open(self._parts.settings, factory)
+        self._notify("READY=1", self._status())
+        self._outside.ready(self._library.problem)
+
+    def _notify(self, *states: str) -> None:
+        notify("\n".join(states), self._outside.environ)
+
+    def _status(self) -> str:
+        return f"STATUS={self._library.status()}"
 
     def _failed_to_start(self, failure: Failure) -> None:
         if isinstance(failure.value, CancelledError):
             return
-        if isinstance(failure.value, CannotStart):
-            _log.error("agent.start_failed", reason=str(failure.value))
+        if isinstance(failure.value, CannotListen):
+            reason = str(failure.value)
+            _log.error("agent.start_failed", reason=reason)
         else:
+            reason = "a bug keeps it from starting; its log tells more"
             _log.bug("agent.start_failed", failure)
-        self._failed()
+        self._outside.failed(reason)
 
     # --- Stopping ------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """Begin a graceful stop; asked for again, it gives no more grace."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._reactor.callLater(0, self._reactor.stop)
+        elif self._grace is not None:
+            self._grace.cancel()
+
     async def stopService(self) -> None:
         """Take no more calls, give those under way their grace, and end."""
+        self._is_stopping = True
         await maybeDeferred(super().stopService)
-        notify("STOPPING=1", self._environ)
+        self._notify("STOPPING=1", f"STATUS=stopping, {len(self._calls)} calls under way")
         _log.info("agent.stopping", calls=len(self._calls))
         settings = self._parts.settings
         if self._starting is not None:
             self._starting.cancel()
         self._calls.refuse_more()
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
-        if not await self._within(settings.stop_grace_seconds, self._calls.idle()):
+        if self._watch is not None:
+            self._watch.stop()
+        await self._ports.close()
+        self._grace = self._calls.idle()
+        if not await self._within(settings.stop_grace_seconds, self._grace):
             self._calls.shut_down()
             await self._within(settings.kill_grace_seconds + PATIENCE, self._calls.idle())
         if not await self._within(_LAST_LINE_SECONDS, self._door.empty()):
@@ -206,7 +243,7 @@ class AgentDaemon(Service):
         """Wait for something, but not for ever; tells whether it came."""
         try:
             await work.addTimeout(seconds, self._reactor)
-        except DeferredTimeout:
+        except (DeferredTimeout, CancelledError):
             return False
         return True
 
@@ -221,7 +258,7 @@ class AgentDaemon(Service):
     async def reload(self) -> None:
         """Read all files again, and put them in force as far as they can be used."""
         now = time.monotonic_ns() // 1000
-        notify(f"RELOADING=1\nMONOTONIC_USEC={now}", self._environ)
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={now}")
         order = self._parts.order
         try:
             parts = self._read_parts()
@@ -231,15 +268,16 @@ class AgentDaemon(Service):
         else:
             order = parts.order
             self._apply(parts)
+        self._watch_procedures()
         if await self._library.load(order):
             _log.info("agent.reloaded")
-        notify("READY=1", self._environ)
+        self._notify("READY=1", self._status())
 
     def _apply(self, parts: AgentParts) -> None:
         old, new = self._parts.settings, parts.settings
         for warning in parts.warnings:
             _log.warn("config.warning", warning=str(warning))
-        if (old.address, old.port) != (new.address, new.port):
+        if not self._ports.inherited and (old.address, old.port) != (new.address, new.port):
             _log.warn("agent.needs_restart", hint="network.address and port change at a restart")
         self._tls.context = parts.context
         self._checker.replace(parts.backend)
@@ -247,16 +285,44 @@ class AgentDaemon(Service):
         self._calls.grace_seconds = new.kill_grace_seconds
         self._door.request_seconds = new.request_seconds
         self._parts = parts
+        self._apply_logging(parts.log_places)
 
+    def _apply_logging(self, places: tuple[LogTo, ...] | None) -> None:
+        logs = self._outside.logs
+        if logs is None or places is None:
+            return
+        try:
+            logs.log_to(places)
+        except OSError as error:
+            _log.error("logs.not_reopened", reason=f"{error.filename}: {error.strerror}")
 
-def _interface(address: str) -> str:
-    """Give the address to bind to.
+    def reopen_logs(self) -> None:
+        """Close log files and open them anew."""
+        if self._outside.logs is not None:
+            for problem in self._outside.logs.reopen():
+                _log.error("logs.not_reopened", reason=problem)
+            _log.info("logs.reopened")
 
-    Raises:
-        OSError: It can't be resolved.
-    """
-    if address == "*":
-        # The IPv6 wildcard takes IPv4 too, where the system has IPv6.
-        return "::" if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6") else ""
-    found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return str(found[0][4][0])
+    def _watch_procedures(self) -> None:
+        """Watch the procedures file, if its changes are to be noticed."""
+        file = Path(self._parts.order.file) if self._parts.settings.reload == "auto" else None
+        if self._watch is not None:
+            if self._watch.path == file:
+                return
+            self._watch.stop()
+            self._watch = None
+        if file is not None:
+            watcher = folder_watcher(self._reactor)
+            self._watch = FileWatch(file, self._file_changed, self._reactor, watcher, _log)
+            self._watch.start()
+
+    def _file_changed(self) -> None:
+        def load() -> Deferred[None]:
+            return Deferred.fromCoroutine(self._load_changed())
+
+        forget(self._reloading.run(load), _log, "agent.reload_failed")
+
+    async def _load_changed(self) -> None:
+        _log.info("agent.procedures_changed", file=self._parts.order.file)
+        await self._library.load(self._parts.order)
+        self._notify(self._status())

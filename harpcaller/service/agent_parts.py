@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -23,7 +25,17 @@ from harpcaller.config.agent import (
     LoadedAgent,
     load,
 )
+from harpcaller.config.agent_logging import load_logging
 from harpcaller.config.problems import ConfigurationError, Problem
+from harpcaller.logs.observers import LogTo
+
+
+@attrs.frozen
+class LogPlaces:
+    """Where to log to; None leaves that to others."""
+
+    places: tuple[LogTo, ...] | None
+    warnings: tuple[Problem, ...] = ()
 
 
 @attrs.frozen
@@ -35,12 +47,34 @@ class CommandLine:
         procedures: The procedures file; None is what the configuration says.
         uid: The user of procedures that ask for none; None is the agent's own.
         gid: Their group.
+        logging: The file that says where to log.
+        syslog: Whether to log to syslog, if no file says otherwise.
+        elsewhere: Where to log if nobody says anything; None leaves that to others.
     """
 
     config: Path = DEFAULT_PATH
     procedures: Path | None = None
     uid: Account | None = None
     gid: Account | None = None
+    logging: Path | None = None
+    syslog: bool = False
+    elsewhere: str | None = None
+
+    def log_places(self) -> LogPlaces:
+        """Read where to log to.
+
+        Raises:
+            ConfigurationError: The logging file can't be used.
+        """
+        if self.logging is None:
+            place = "syslog" if self.syslog else self.elsewhere
+            return LogPlaces(None if place is None else (LogTo(place),))
+        loaded = load_logging(self.logging)
+        places = [
+            LogTo(handler.to, handler.path, handler.format, handler.level)
+            for handler in loaded.handlers
+        ]
+        return LogPlaces(tuple(places), loaded.warnings)
 
     def order(self, settings: AgentSettings | None) -> Load:
         """Tell what template processes load; without settings, as far as is known."""
@@ -62,6 +96,7 @@ class AgentParts:
     order: Load
     backend: Backend
     context: SSL.Context
+    log_places: tuple[LogTo, ...] | None
     warnings: tuple[Problem, ...]
 
 
@@ -79,6 +114,11 @@ def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     problems: list[Problem] = []
     backend = _backend(settings, problems)
     context = _context(settings, problems)
+    logs = LogPlaces(None)
+    try:
+        logs = command.log_places()
+    except ConfigurationError as error:
+        problems.extend(error.problems)
     try:
         _ = find(command.uid, command.gid)
     except NoAccount as error:
@@ -86,11 +126,8 @@ def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     if problems:
         raise ConfigurationError(problems)
     assert backend is not None and context is not None
-    warnings = list(loaded.warnings)
-    if settings.reload == "auto":
-        message = "auto isn't there yet; procedures are loaded anew on SIGHUP"
-        warnings.append(settings.problem(("reload",), message))
-    return AgentParts(settings, command.order(settings), backend, context, tuple(warnings))
+    warnings = loaded.warnings + logs.warnings
+    return AgentParts(settings, command.order(settings), backend, context, logs.places, warnings)
 
 
 def _backend(settings: AgentSettings, problems: list[Problem]) -> Backend | None:
@@ -161,9 +198,13 @@ def examine(command: CommandLine) -> Verdict:
     try:
         loaded = load(command.config)
         settings = loaded.settings
-        warnings.extend(map(str, _parts(command, loaded).warnings))
+        parts = _parts(command, loaded)
+        warnings.extend(map(str, parts.warnings))
+        problems.extend(_not_writable(parts.log_places or ()))
     except ConfigurationError as error:
         problems.extend(map(str, error.problems))
+        if settings is None:
+            problems.extend(_logging_problems(command))
     order = command.order(settings)
     count = 0
     try:
@@ -173,6 +214,27 @@ def examine(command: CommandLine) -> Verdict:
     except NotLoadable as error:
         problems.append(str(error))
     return Verdict(tuple(problems), tuple(warnings), count)
+
+
+def _logging_problems(command: CommandLine) -> list[str]:
+    try:
+        _ = command.log_places()
+    except ConfigurationError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def _not_writable(places: Iterable[LogTo]) -> list[str]:
+    """Find log files that can't be had, without making them."""
+    found = []
+    for path in (place.file for place in places if place.file is not None):
+        if not path.parent.is_dir():
+            found.append(f"{path}: its folder doesn't exist")
+        elif path.is_dir():
+            found.append(f"{path}: a folder, and no file")
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            found.append(f"{path}: can't be written")
+    return found
 
 
 def _without_account(file: str, procedures: Procedures) -> list[str]:

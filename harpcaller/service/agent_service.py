@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -13,9 +14,10 @@ from twisted.python import usage
 from harpcaller import __version__
 from harpcaller.agent.proc import Account
 from harpcaller.config.agent import DEFAULT_PATH
-from harpcaller.config.problems import ConfigurationError
-from harpcaller.service.agent_daemon import AgentDaemon, environment_for_procedures
-from harpcaller.service.agent_parts import CommandLine, read_parts
+from harpcaller.config.problems import ConfigurationError, Problem
+from harpcaller.logs.observers import LogSetup, LogTo, start_logging
+from harpcaller.service.agent_daemon import AgentDaemon, Outside, environment_for_procedures
+from harpcaller.service.agent_parts import CommandLine, examine, read_parts
 from harpcaller.service.leaving import leave_with
 from harpcaller.service.reactor import Reactor
 
@@ -28,8 +30,13 @@ class Options(usage.Options):
     optParameters: Sequence[Sequence[str | None]] = (
         ("config", "c", str(DEFAULT_PATH), "The configuration file."),
         ("procedures", "r", None, "The procedures file [default: /etc/harpd/harpd.py]."),
+        ("logging", "l", None, "The file that says where to log, and what."),
         ("default-user", "u", None, "The user of procedures that ask for none."),
         ("default-group", "g", None, "Their group."),
+    )
+    optFlags: Sequence[Sequence[str | None]] = (
+        ("test", "t", "Check the configuration, the procedures and the logging, and exit."),
+        ("syslog", None, "Log to syslog."),
     )
 
     def opt_version(self) -> None:
@@ -46,57 +53,104 @@ class Options(usage.Options):
         if arguments:
             raise usage.UsageError(f"unexpected argument: {arguments[0]}")
 
-    def command_line(self) -> CommandLine:
-        """Tell what was said."""
-        procedures = self["procedures"]
+    def command_line(self, elsewhere: str | None = None) -> CommandLine:
+        """Tell what was said.
+
+        Args:
+            elsewhere: Where to log if nothing was said about that; None leaves it to others.
+        """
         return CommandLine(
             Path(self["config"]).absolute(),
-            None if procedures is None else Path(procedures).absolute(),
+            _path(self["procedures"]),
             _account(self["default-user"]),
             _account(self["default-group"]),
+            _path(self["logging"]),
+            bool(self["syslog"]),
+            elsewhere,
         )
+
+
+def _path(given: str | None) -> Path | None:
+    return None if given is None else Path(given).absolute()
 
 
 def _account(given: str | None) -> Account | None:
     return int(given) if given is not None and given.isdecimal() else given
 
 
-def make_daemon(command: CommandLine, reactor: Reactor, failed: Callable[[], None]) -> AgentDaemon:
+def test(command: CommandLine) -> int:
+    """Check all files and tell what is wrong with them; gives the exit code."""
+    verdict = examine(command)
+    for warning in verdict.warnings:
+        print(f"harpd: warning: {warning}", file=sys.stderr)
+    for problem in verdict.problems:
+        print(f"harpd: {problem}", file=sys.stderr)
+    if verdict.problems:
+        return 1
+    print(f"harpd: the configuration is fine; {verdict.procedures} procedures")
+    return 0
+
+
+def make_daemon(
+    command: CommandLine,
+    reactor: Reactor,
+    failed: Callable[[str], None],
+    ready: Callable[[str | None], None] = lambda problem: None,
+) -> AgentDaemon:
     """Make an agent.
 
     Args:
         command: What was said at the start.
         reactor: What is to run it.
-        failed: Called if it can't start, after that was logged.
+        failed: Called with the reason if it can't start, after that was logged.
+        ready: Called when it works, with why it has no procedures, if it has none.
 
     Raises:
         ConfigurationError: It can't be made of what the files say.
     """
-    return AgentDaemon(
-        read_parts(command),
-        lambda: read_parts(command),
-        reactor,
+    parts = read_parts(command)
+    outside = Outside(
         os.environ,
         environment_for_procedures(os.environ, Path("/proc/self/environ").read_bytes()),
+        _start_logging(parts.log_places),
+        ready,
         failed,
     )
+    return AgentDaemon(parts, lambda: read_parts(command), reactor, outside)
+
+
+def _start_logging(places: tuple[LogTo, ...] | None) -> LogSetup | None:
+    if places is None:
+        return None
+    logs = start_logging((), program="harpd")
+    try:
+        logs.log_to(places)
+    except OSError as error:
+        problem = Problem(str(error.filename), None, error.strerror or "can't be opened")
+        raise ConfigurationError([problem]) from None
+    return logs
 
 
 def makeService(options: Options) -> IService:
     """Make the daemon for ``twistd``, or tell in words why it can't be.
 
     Raises:
-        SystemExit: The configuration can't be used; its text names every problem.
+        SystemExit: The files were to be tested only; or the configuration can't be used,
+            and its text names every problem.
     """
+    command = options.command_line()
+    if options["test"]:
+        raise SystemExit(test(command))
     from twisted.internet import reactor
 
     running = cast(Reactor, reactor)
 
-    def failed() -> None:
+    def failed(reason: str) -> None:
+        print(f"harpd: {reason}", file=sys.__stderr__)
         leave_with(1)
         running.stop()
 
     try:
-        return make_daemon(options.command_line(), running, failed)
+        return make_daemon(command, running, failed)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None

@@ -1,4 +1,4 @@
-"""The ``harpd`` command: the agent in the foreground.
+"""The ``harpd`` command: the agent in the foreground, or as a daemon.
 
 Exit codes: 0, 1 for what is wrong with its files or its port, 2 for a wrong command line.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
@@ -16,35 +16,18 @@ from twisted.internet.defer import Deferred
 from twisted.python import usage
 
 from harpcaller.config.problems import ConfigurationError
-from harpcaller.logs.observers import LogSetup, start_logging
-from harpcaller.service.agent_parts import CommandLine, examine
-from harpcaller.service.agent_service import Options, make_daemon
+from harpcaller.service.agent_parts import CommandLine
+from harpcaller.service.agent_service import Options, make_daemon, test
+from harpcaller.service.background import Starter, go_to_background
+from harpcaller.service.pidfile import NotOurs, PidFile
 from harpcaller.service.reactor import Reactor
 
 
 class CommandOptions(Options):
     """What ``harpd`` takes: more than under ``twistd``, which has its own of the rest."""
 
-    optParameters = (
-        ("logging", "l", None, "How to log; not there yet."),
-        ("pidfile", "p", None, "Where to write the process's number."),
-    )
-    optFlags = (
-        ("test", "t", "Check the configuration and the procedures, and exit."),
-        ("syslog", None, "Log to syslog, not to standard output."),
-        ("daemon", "d", "Go to the background; not there yet."),
-    )
-
-    def postOptions(self) -> None:
-        """Refuse what isn't there yet.
-
-        Raises:
-            UsageError: It was asked for.
-        """
-        if self["daemon"]:
-            raise usage.UsageError("--daemon isn't there yet; run it under a supervisor")
-        if self["logging"] is not None:
-            raise usage.UsageError("--logging isn't there yet; it logs to standard output")
+    optParameters = (("pidfile", "p", None, "Where to write the process's number."),)
+    optFlags = (("daemon", "d", "Go to the background once it works."),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,67 +36,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.parseOptions(sys.argv[1:] if arguments is None else list(arguments))
     except usage.UsageError as error:
-        _complain(str(error))
+        print(f"harpd: {error}", file=sys.stderr)
         return 2
-    command = options.command_line()
+    # In the background nobody sees standard output.
+    command = options.command_line("syslog" if options["daemon"] else "stdout")
     if options["test"]:
-        return _test(command)
+        return test(command)
+    pid_file = None if options["pidfile"] is None else Path(options["pidfile"]).absolute()
+    starter = go_to_background() if options["daemon"] else Starter()
     try:
-        logs = start_logging(["syslog" if options["syslog"] else "stdout"], program="harpd")
-    except OSError as error:
-        _complain(f"can't log: {error}")
+        return _run(command, pid_file, starter)
+    except (ConfigurationError, NotOurs) as error:
+        for line in str(error).splitlines():
+            starter.tell(f"harpd: {line}")
         return 1
-    return _run(command, logs, options["pidfile"])
 
 
-def _complain(message: str) -> None:
-    for line in message.splitlines():
-        print(f"harpd: {line}", file=sys.stderr)
+def _run(command: CommandLine, pid_file: Path | None, starter: Starter) -> int:
+    """Run the agent; gives the exit code.
 
-
-def _test(command: CommandLine) -> int:
-    verdict = examine(command)
-    for warning in verdict.warnings:
-        _complain(f"warning: {warning}")
-    for problem in verdict.problems:
-        _complain(problem)
-    if verdict.problems:
-        return 1
-    print(f"harpd: the configuration is fine; {verdict.procedures} procedures")
-    return 0
-
-
-def _run(command: CommandLine, logs: LogSetup, pid_file: str | None) -> int:
+    Raises:
+        ConfigurationError: It can't be made of what the files say.
+        NotOurs: The pid file can't be had.
+    """
     from twisted.internet import reactor as installed
 
     reactor = cast(Reactor, installed)
     exit_code = 0
 
-    def failed() -> None:
+    def ready(problem: str | None) -> None:
+        if problem is not None:
+            starter.tell(f"harpd: warning: no procedures: {problem}")
+        starter.release()
+
+    def failed(reason: str) -> None:
         nonlocal exit_code
         exit_code = 1
+        starter.tell(f"harpd: {reason}")
         reactor.stop()
 
-    try:
-        daemon = make_daemon(command, reactor, failed)
-    except ConfigurationError as error:
-        _complain(str(error))
-        return 1
-    if pid_file is not None:
-        try:
-            Path(pid_file).write_text(f"{os.getpid()}\n")
-        except OSError as error:
-            _complain(f"{pid_file}: {error.strerror}")
-            return 1
-    logs.begin()
-    reactor.callWhenRunning(daemon.startService)
-    reactor.addSystemEventTrigger(
-        "before", "shutdown", lambda: Deferred.fromCoroutine(daemon.stopService())
-    )
-    reactor.run()
-    if pid_file is not None:
-        with suppress(OSError):
-            Path(pid_file).unlink()
+    with ExitStack() as at_the_end:
+        if pid_file is not None:
+            at_the_end.enter_context(PidFile(pid_file, os.getpid()))
+        daemon = make_daemon(command, reactor, failed, ready)
+        daemon.begin_logging()
+        reactor.callWhenRunning(daemon.startService)
+        reactor.addSystemEventTrigger(
+            "before", "shutdown", lambda: Deferred.fromCoroutine(daemon.stopService())
+        )
+        reactor.run()
     return exit_code
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from harpcaller.agent import server
 from harpcaller.agent.calls import Calls
@@ -56,9 +60,10 @@ class ServerCase(HouseCase):
     async def start(self, order: Load, lost: object) -> FakeTemplate:
         return self.template
 
-    def connect(self) -> tuple[AgentConnection, Transport]:
+    def connect(self, address: str = "10.0.0.1") -> tuple[AgentConnection, Transport]:
         connection = self.door.buildProtocol(None)
         transport = Transport()
+        transport.peerAddr = IPv4Address("TCP", address, 5000)
         connection.makeConnection(transport)
         return connection, transport
 
@@ -203,16 +208,57 @@ class UnknownTests(ServerCase):
         self.assertEqual([], self.template.processes)
 
     def test_too_many(self) -> None:
-        """Unknown connections are bounded; known ones don't count."""
+        """Unknown connections are bounded: the oldest has to go; known ones don't count."""
         self.patch(server, "MAX_UNKNOWN", 2)
         connections = [self.connect() for _ in range(3)]
-        self.assertEqual([False, False, True], [transport.aborted for _, transport in connections])
-        connections[0][0].dataReceived(encode_request(asked("ticks")))
+        self.assertEqual([True, False, False], [transport.aborted for _, transport in connections])
+        connections[1][0].dataReceived(encode_request(asked("ticks")))
         connections.append(self.connect())
-        self.assertFalse(connections[-1][1].aborted)
+        self.assertFalse(any(transport.aborted for _, transport in connections[1:]))
         for connection, _ in connections:
             self.lose(connection)
         self.process().events.exited("by a signal")
+
+    def test_one_address_does_not_drive_others_out(self) -> None:
+        """Who has most connections loses one of his own, however old those of others are."""
+        self.patch(server, "MAX_UNKNOWN", 3)
+        addresses = ["10.0.0.1", "10.6.6.6", "10.6.6.6", "10.6.6.6"]
+        connections = [self.connect(address) for address in addresses]
+        self.assertEqual(
+            [False, True, False, False], [transport.aborted for _, transport in connections]
+        )
+        for connection, _ in connections:
+            self.lose(connection)
+
+    def test_refused_ones_are_driven_out_too(self) -> None:
+        """A caller that was refused but doesn't close takes nobody's place."""
+        self.patch(server, "MAX_UNKNOWN", 1)
+        first, one = self.connect()
+        first.dataReceived(encode_request(asked("ticks", password="wrong")))
+        second, two = self.connect()
+        self.assertEqual((True, False), (one.aborted, two.aborted))
+        self.lose(first)
+        self.lose(second)
+
+    def test_all_being_checked(self) -> None:
+        """Those whose password is being checked stay; then there's no room for more."""
+        self.patch(server, "MAX_UNKNOWN", 1)
+        self.checker.slow = True
+        first, one = self.connect()
+        first.dataReceived(encode_request(asked("ticks")))
+        seen: list[LogEvent] = []
+        self.door.log._logger.observer = cast(ILogObserver, seen.append)
+        self.addCleanup(setattr, self.door.log._logger, "observer", globalLogPublisher)
+        for _ in range(3):
+            connection, transport = self.connect()
+            self.assertTrue(transport.aborted)
+            self.lose(connection)
+        self.clock.advance(1)
+        self.lose(self.connect()[0])
+        self.assertFalse(one.aborted)
+        # A flood of connections isn't one of log lines.
+        self.assertEqual([1, 3], [event["context"]["times"] for event in seen])
+        self.lose(first)
 
     def test_all_closed(self) -> None:
         """The door knows when nobody is left, and can close all."""

@@ -6,11 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import attrs
+
 from harpcaller.agent.auth.hashes import Users
 from harpcaller.agent.orders import Load
 from harpcaller.agent.procedures import MODULE
 from harpcaller.config.agent import DEFAULT_PROCEDURES
 from harpcaller.config.problems import ConfigurationError
+from harpcaller.logs.observers import LogTo
 from harpcaller.service.agent_daemon import environment_for_procedures
 from harpcaller.service.agent_parts import CommandLine, examine, read_parts
 from harpcaller.service.agent_service import Options
@@ -164,12 +167,11 @@ class OtherTests(PartsCase):
             [problem.replace(f"{self.folder}/", "") for problem in verdict.problems],
         )
 
-    def test_not_there_yet(self) -> None:
-        """That reload: auto does nothing yet is a warning."""
+    def test_reload(self) -> None:
+        """Changes of the procedures file can be noticed."""
         text = self.config.read_text().replace("#reload: signal", "reload: auto")
         self.config.write_text(text)
-        (warning,) = read_parts(self.command).warnings
-        self.assertIn("reload: auto isn't there yet", str(warning))
+        self.assertEqual("auto", read_parts(self.command).settings.reload)
 
     def test_users_of_procedures(self) -> None:
         """--test warns of procedures whose users don't exist."""
@@ -178,6 +180,61 @@ class OtherTests(PartsCase):
         )
         (warning,) = examine(self.command).warnings
         self.assertIn("procedure x: there is no user 'no-such-user'", warning)
+
+
+class LoggingTests(PartsCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.logging = self.folder / "logging.yaml"
+        self.command = CommandLine(self.config, self.folder / "harpd.py", logging=self.logging)
+
+    def test_places(self) -> None:
+        """The file says where to log to, whatever else was said."""
+        self.logging.write_text("levle: x\nhandlers: [{to: file, path: x, format: json}]\n")
+        parts = read_parts(attrs.evolve(self.command, syslog=True, elsewhere="stdout"))
+        self.assertEqual((LogTo("file", self.folder / "x", "json"),), parts.log_places)
+        self.assertIn("levle: unknown key", str(parts.warnings[0]))
+
+    def test_example(self) -> None:
+        """The example file is good."""
+        command = attrs.evolve(self.command, logging=EXAMPLES / "logging.yaml")
+        found = command.log_places()
+        self.assertEqual(((), 2), (found.warnings, len(found.places or ())))
+
+    def test_without_a_file(self) -> None:
+        """Otherwise it's syslog or wherever is usual."""
+        for syslog, elsewhere, places in (
+            (True, "stdout", (LogTo("syslog"),)),
+            (False, "stdout", (LogTo("stdout"),)),
+            (False, None, None),
+        ):
+            command = CommandLine(self.config, syslog=syslog, elsewhere=elsewhere)
+            self.assertEqual(places, read_parts(command).log_places)
+
+    def tested(self) -> list[str]:
+        problems = examine(self.command).problems
+        return [problem.replace(f"{self.folder}/", "") for problem in problems]
+
+    def test_mistakes(self) -> None:
+        """They are told with those of other files, even if there's no configuration."""
+        self.logging.write_text("handlers: []\n")
+        said = "logging.yaml: line 1: handlers: expected a list of at least one handler"
+        self.assertEqual([said], self.tested())
+        self.config.unlink()
+        self.assertEqual(["harpd.conf: No such file or directory", said], self.tested())
+        self.logging.write_text("handlers: [{to: stdout}]\n")
+        self.assertEqual(["harpd.conf: No such file or directory"], self.tested())
+
+    def test_files_that_can_not_be_had(self) -> None:
+        """--test finds them without making them."""
+        self.logging.write_text(
+            "handlers:\n  - {to: file, path: no/x}\n  - {to: file, path: .}\n"
+            "  - {to: file, path: log}\n  - {to: file, path: /proc/version}\n"
+        )
+        found = self.tested()
+        self.assertEqual("no/x: its folder doesn't exist", found[0])
+        self.assertIn("a folder, and no file", found[1])
+        self.assertFalse((self.folder / "log").exists())
 
 
 class EnvironmentTests(HouseCase):

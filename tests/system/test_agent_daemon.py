@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -38,8 +39,11 @@ class DaemonCase(TestCase):
         observer = cast(ILogObserver, self.saw)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.failures = 0
+        self.failures: list[str] = []
         self.daemons: list[AgentDaemon] = []
+        # The daemon has handlers of its own for them, which mustn't outlive it here.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.addCleanup(self.stop_all)
 
     async def stop_all(self) -> None:
@@ -58,12 +62,9 @@ class DaemonCase(TestCase):
         self.waiting.append((kind, waiter))
         return waiter
 
-    def failed(self) -> None:
-        self.failures += 1
-
     def make(self) -> AgentDaemon:
         command = CommandLine(self.folder / "harpd.conf", self.folder / "harpd.py")
-        daemon = make_daemon(command, reactor, self.failed)
+        daemon = make_daemon(command, reactor, self.failures.append)
         self.daemons.append(daemon)
         return daemon
 
@@ -170,7 +171,7 @@ class FailureTests(DaemonCase):
         self.make().startService()
         reason = (await told)["reason"]
         self.assertEqual(f"cannot listen on 127.0.0.1 port {port}: Address already in use", reason)
-        self.assertEqual(1, self.failures)
+        self.assertEqual(1, len(self.failures))
 
     async def test_address_is_nowhere(self) -> None:
         """Nor does it start at an address that can't be resolved."""
@@ -196,7 +197,7 @@ class FailureTests(DaemonCase):
         told = self.event("agent.start_failed")
         daemon.startService()
         await told
-        self.assertEqual(1, self.failures)
+        self.assertEqual(1, len(self.failures))
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
 
     async def test_stopped_while_it_starts(self) -> None:
@@ -205,4 +206,4 @@ class FailureTests(DaemonCase):
         daemon.startService()
         self.daemons.remove(daemon)
         await daemon.stopService()
-        self.assertEqual(0, self.failures)
+        self.assertEqual([], self.failures)

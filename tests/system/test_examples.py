@@ -174,6 +174,8 @@ TRIED_BY = {
     "harpd/harpd.conf": "tests/service/test_agent_parts.py",
     "harpd/harpd.py": "tests/system/test_example_procedures.py",
     "harpd/harpd.service": "tests/system/test_service_files.py",
+    "harpd/harpd.socket": "tests/system/test_service_files.py",
+    "harpd/logging.yaml": "tests/service/test_agent_parts.py",
 }
 
 

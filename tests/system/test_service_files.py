@@ -40,6 +40,23 @@ class ServiceFileTests(TestCase):
         """Nor is one in the agent's."""
         self.accepts(AGENT_EXAMPLES / "harpd.service", "harpd")
 
+    def test_systemd_accepts_the_agents_socket(self) -> None:
+        """Its port can be systemd's."""
+        tool = self.needed("systemd-analyze")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        shutil.copy(AGENT_EXAMPLES / "harpd.socket", folder)
+        service = (AGENT_EXAMPLES / "harpd.service").read_text()
+        (folder / "harpd.service").write_text(service.replace("/usr/bin/harpd", "/bin/true"))
+        done = subprocess.run(
+            [tool, "verify", "--man=no", str(folder / "harpd.socket")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        ours = [line for line in done.stderr.splitlines() if "harpd" in line]
+        self.assertEqual((0, []), (done.returncode, ours), done.stderr)
+
     def test_systemd_finds_a_mistake(self) -> None:
         """So that the test above means something."""
         tool = self.needed("systemd-analyze")
