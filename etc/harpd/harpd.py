@@ -46,7 +46,7 @@ def uptime():
 
 #: What is mounted but keeps no files of ours, or can hang because its server is gone.
 NOT_DISKS = {"squashfs", "iso9660", "overlay", "nfs", "nfs4", "cifs", "smb3", "ceph", "9p"}
-NOT_DISKS |= {"autofs", "afs", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+NOT_DISKS |= {"autofs", "afs", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "devtmpfs"}
 
 
 @procedure(uid="nobody", timeout=30)
@@ -57,10 +57,13 @@ def disk_usage(path=None):
     `error` instead of numbers.
     """
     if path is not None:
+        # A number would be one of this process's descriptors.
+        _must_look_like(r"/[^\0]*", path, "an absolute path")
         return _usage(path)
     found = {}
     for mount, kind in _mounts():
-        if kind in NOT_DISKS:
+        # In a container, what is mounted at / is an overlay.
+        if mount != "/" and (kind in NOT_DISKS or mount.startswith(("/dev/", "/proc/", "/sys/"))):
             continue
         try:
             usage = _usage(mount)

@@ -128,7 +128,13 @@ class HostTests(ExampleCase):
 
     def test_odd_mounts(self) -> None:
         """Blanks in names are blanks; what can't be looked at, or may hang, spoils nothing."""
-        table = [("/", "ext4"), ("/proc", "proc"), ("/tmp/a\\040b", "xfs"), ("/mnt", "nfs4")]
+        table = [
+            ("/", "overlay"),
+            ("/proc", "proc"),
+            ("/dev/shm", "tmpfs"),
+            ("/tmp/a\\040b", "xfs"),
+            ("/mnt", "nfs4"),
+        ]
         lines = "".join(f"source {mount} {kind} rw 0 0\n" for mount, kind in table)
         mounts = self.folder / "mounts"
         mounts.write_text(lines)
@@ -143,6 +149,9 @@ class HostTests(ExampleCase):
         """A path is asked for its file system only, and may be wrong."""
         self.assertEqual("/", self.call("disk_usage", "/")["path"])
         self.assertIn("/nowhere", self.refused(FileNotFoundError, "disk_usage", "/nowhere"))
+        for path in ("", "tmp", 0, -5, ["/"]):
+            said = self.refused(ValueError, "disk_usage", path)
+            self.assertEqual(f"expected an absolute path, got {path!r}", said)
 
 
 class PackageTests(ExampleCase):
