@@ -33,7 +33,7 @@ class DecoratorTests(HouseCase):
     def test_options(self) -> None:
         """User, groups and limit are written down, for streaming procedures too."""
 
-        @procedure(uid="nobody", gid=["users", 4], timeout=30)
+        @procedure(uid="nobody", gid=["users", 4], timeout=30, lock="disk")
         def one() -> None: ...
 
         @streaming_procedure(uid=65534, gid="users", timeout=0.5)
@@ -41,6 +41,7 @@ class DecoratorTests(HouseCase):
 
         self.assertEqual(("nobody", ["users", 4], 30.0), (one.uid, one.gid, one.timeout))
         self.assertEqual((65534, "users", 0.5), (two.uid, two.gid, two.timeout))
+        self.assertEqual(("disk", None), (one.lock, two.lock))
         self.assertIsInstance(two, StreamingProcedure)
 
     def test_streaming_without_options(self) -> None:
@@ -66,6 +67,10 @@ class DecoratorTests(HouseCase):
             (TypeError, {"timeout": True}),
             (ValueError, {"timeout": 0}),
             (ValueError, {"timeout": float("nan")}),
+            (ValueError, {"uid": 2**32 - 1}),
+            (ValueError, {"gid": [5, 2**32 - 1]}),
+            (TypeError, {"lock": 5}),
+            (ValueError, {"lock": ""}),
             (TypeError, {"color": "red"}),
         ):
             with self.subTest(options=options), self.assertRaises(error):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from harpcaller.agent.proc import Procedure, StreamingProcedure, procedure
-from harpcaller.agent.signature import MAX_DOC, Description, describe, from_object
+from harpcaller.agent import proc
+from harpcaller.agent.proc import CallInfo, Procedure, StreamingProcedure, procedure
+from harpcaller.agent.signature import MAX_DOC, Description, bind, describe, from_object
 from harpcaller.errors import InvalidArgumentList
 from harpcaller.wire.agent import Procedure as WireProcedure
 from harpcaller.wire.values import decode, encode
 from tests.house import HouseCase
+
+#: Under another name, as a procedures file may import it.
+Caller = proc.CallInfo
 
 
 def over_the_wire(function: Callable[..., Any]) -> Description:
@@ -112,3 +117,102 @@ class DescriptionTests(HouseCase):
         """Callers see the parameters, but not what their defaults are."""
         found = over_the_wire(lambda a, *rest, b="secret", **more: 0).told()
         self.assertEqual(WireProcedure("it", "(a, *rest, b=..., **more)", "", False), found)
+
+
+class CallInfoTests(HouseCase):
+    def reserved(self, function: Callable[..., Any]) -> tuple[str, ...]:
+        return over_the_wire(function).reserved
+
+    def test_not_for_callers(self) -> None:
+        """A parameter for it isn't part of what callers see."""
+
+        def restart(call: CallInfo, service: str, force: bool = False) -> None: ...
+
+        found = over_the_wire(restart)
+        self.assertEqual("(service, force=...)", str(found.signature))
+        found.check(b'["nginx"]')
+        found.check(b'{"service":"nginx","force":true}')
+        with self.assertRaises(InvalidArgumentList):
+            found.check(b'["me","nginx",true]')
+
+    def test_cannot_be_faked(self) -> None:
+        """A caller can't give it, even where any name is taken."""
+
+        def anything(call: CallInfo, **others: object) -> None: ...
+
+        found = over_the_wire(anything)
+        found.check(b'{"user":"me"}')
+        with self.assertRaisesRegex(InvalidArgumentList, "'call'"):
+            found.check(b'{"call":{"user":"root"}}')
+
+    def test_annotations(self) -> None:
+        """The annotation may be evaluated or not, renamed, or an option."""
+
+        def evaluated(call, other): ...  # type: ignore[no-untyped-def]  # annotated below
+
+        evaluated.__annotations__ = {"call": CallInfo, "other": int}
+        self.assertEqual(("call",), self.reserved(evaluated))
+        for text in ("CallInfo", "proc.CallInfo", "Caller", "CallInfo | None", "nowhere.CallInfo"):
+            with self.subTest(text=text):
+                evaluated.__annotations__ = {"call": text, "other": "nowhere.Other"}
+                self.assertEqual(("call",), self.reserved(evaluated))
+        for text in ("int", "nowhere.Other", "list[int]", "1 +"):
+            with self.subTest(text=text):
+                evaluated.__annotations__ = {"call": text}
+                self.assertEqual((), self.reserved(evaluated))
+
+    def test_stars(self) -> None:
+        """Stars are always for callers."""
+
+        def starred(*args: CallInfo, **kwargs: CallInfo) -> None: ...
+
+        self.assertEqual((), self.reserved(starred))
+
+    def test_other_than_functions(self) -> None:
+        """Methods, partial functions, wrappers and objects that can be called know it, too."""
+
+        class Service:
+            def restart(self, call: CallInfo, how: str) -> None: ...
+
+            def __call__(self, call: CallInfo) -> None: ...
+
+        @functools.wraps(Service.restart)
+        def wrapper(*args: Any) -> None: ...
+
+        for function in (
+            Service(),
+            Service().restart,
+            functools.partial(Service().restart, how="hard"),
+            wrapper,
+        ):
+            with self.subTest(function=function):
+                self.assertEqual(("call",), self.reserved(function))
+        self.assertEqual((), self.reserved(print))
+
+    def test_subclass(self) -> None:
+        """So do procedures that are classes of their own."""
+
+        class Restart(Procedure):
+            lock = "services"
+
+            def __call__(self, how: str, call: CallInfo) -> str:
+                return f"{call.user} {how}"
+
+        found = from_object(describe("restart", Restart()))
+        self.assertEqual((("call",), "services"), (found.reserved, found.lock))
+        info = CallInfo("somebody", "192.0.2.1", 7)
+        self.assertEqual("somebody hard", Restart()("hard", info))
+        bound = bind(Restart(), ["hard"], info)
+        self.assertEqual(("hard", info), bound.args)
+
+    def test_options_of_a_subclass(self) -> None:
+        """An option that makes no sense is told, wherever it was set."""
+        for name, value in (
+            ("timeout", -1),
+            ("uid", 2**32 - 1),
+            ("gid", []),
+            ("lock", ""),
+            ("lock", 5),
+        ):
+            with self.subTest(name=name), self.assertRaisesRegex((ValueError, TypeError), name):
+                describe("it", type("Odd", (Procedure,), {name: value})(lambda: 0))

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, cast
 
-from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from twisted.trial.unittest import SkipTest, TestCase
 
 from harpcaller.agent import template_process
-from harpcaller.agent.call_process import AgentReactor, CallProcess
+from harpcaller.agent.call_process import CallProcess
 from harpcaller.agent.library import NotLoading
 from harpcaller.agent.orders import Load
-from harpcaller.agent.seams import Wanted
-from harpcaller.agent.template_process import TemplateProcess
-from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import Said, decode_message
-from harpcaller.wire.ending import Ending, Failed, Raised, Returned
-from harpcaller.wire.values import Raw, decode, encode
-
-reactor = cast(AgentReactor, installed)
+from harpcaller.wire.ending import Failed, Raised, Returned
+from harpcaller.wire.values import Raw, decode
+from tests.system.agent_processes import Events, ProcessCase, is_running, reactor
 
 PROCEDURES = """
+from __future__ import annotations
 import os, signal, subprocess, sys, time
-from harpd.proc import procedure, streaming_procedure, Result
+from harpd.proc import CallInfo, procedure, streaming_procedure, Result
 
 print("loading", flush=True)
 KEPT = open(os.devnull)
@@ -74,6 +65,14 @@ def broken_pipe():
     r, w = os.pipe()
     os.close(r)
     os.write(w, b"x")
+
+@procedure
+def marks(path):
+    open(path, "w").close()
+
+@procedure
+def who_calls(call: CallInfo, word="hello"):
+    return [call.user, call.peer, call.id, word]
 
 @procedure
 def prints():
@@ -158,103 +157,11 @@ def as_nobody_at_all():
 """
 
 
-class Events:
-    """What is heard of a call."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-        self.ending: Ending | None = None
-        self.over: Deferred[str] = Deferred()
-        self._first: Deferred[None] = Deferred()
-        self.bytes = 0
-
-    def said(self, lines: bytes) -> None:
-        self.bytes += len(lines)
-        for line in lines.splitlines():
-            message = decode_message(line)
-            assert isinstance(message, Said)
-            if len(self.records) < 1000:
-                self.records.append(decode(message.data))
-        if not self._first.called:
-            self._first.callback(None)
-
-    def answered(self, line: bytes) -> None:
-        assert self.ending is None
-        self.ending = cast(Ending, decode_message(line))
-
-    def exited(self, how: str) -> None:
-        self.over.callback(how)
-
-    def first_record(self) -> Deferred[None]:
-        return self._first
-
-
-def is_running(pid: int) -> bool:
-    """Tell whether there is such a process that isn't a zombie."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-class ProcessCase(TestCase):
-    timeout = 30
+class PlainCase(ProcessCase):
     procedures = PROCEDURES
-    cgroups = True
-
-    def setUp(self) -> None:
-        self.file = Path(self.mktemp()).absolute()
-        self.file.write_text(self.procedures)
-        self.events: list[LogEvent] = []
-        observer = cast(ILogObserver, self.events.append)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.deaths = 0
-        environment = {**os.environ, "LANG": "C.UTF-8"}
-        self.template = TemplateProcess(reactor, environment, EventLog("agent"), self.died)
-        self.calls: list[tuple[CallProcess, Events]] = []
-        self.addCleanup(self.end_all)
-
-    def died(self) -> None:
-        self.deaths += 1
-
-    async def load(self, order: Load | None = None) -> None:
-        order = order or Load(str(self.file))
-        await self.template.load(dataclasses.replace(order, cgroups=self.cgroups))
-
-    async def end_all(self) -> None:
-        for process, events in self.calls:
-            if not events.over.called:
-                process.end(signal.SIGKILL, 0.0)
-                await events.over
-        self.template.retire()
-        await self.template.gone()
-
-    def begin(self, name: str, arguments: object = ()) -> tuple[CallProcess, Events]:
-        events = Events()
-        wanted = Wanted(len(self.calls) + 1, name, encode(arguments), "tester", "192.0.2.1")
-        process = self.template.begin(wanted, events)
-        process.go()
-        self.calls.append((process, events))
-        return process, events
-
-    async def ending_of(self, name: str, arguments: object = ()) -> Ending | None:
-        _, events = self.begin(name, arguments)
-        self.how = await events.over
-        return events.ending
-
-    async def value_of(self, name: str, arguments: object = ()) -> Any:
-        ending = await self.ending_of(name, arguments)
-        self.assertIsInstance(ending, Returned)
-        assert isinstance(ending, Returned)
-        return decode(ending.value)
-
-    def logged(self, kind: str) -> list[str]:
-        return [event["context"]["line"] for event in self.events if event.get("kind") == kind]
 
 
-class CallTests(ProcessCase):
+class CallTests(PlainCase):
     async def test_values_and_records(self) -> None:
         """Procedures return and stream what they should."""
         await self.load()
@@ -270,6 +177,15 @@ class CallTests(ProcessCase):
         await self.load()
         text = "x" * 1_000_000
         self.assertEqual(2 * text, await self.value_of("add", [text, text]))
+
+    async def test_call_info(self) -> None:
+        """A procedure that wants to know who calls is told, and isn't by the caller."""
+        await self.load()
+        told = ["tester", "192.0.2.1"]
+        self.assertEqual([*told, 1, "hello"], await self.value_of("who_calls"))
+        self.assertEqual([*told, 2, "you"], await self.value_of("who_calls", ["you"]))
+        described = self.template.procedures["who_calls"]
+        self.assertEqual("(word=...)", str(described.signature))
 
     async def test_exception(self) -> None:
         """An exception comes with its class, and its traceback is in the log."""
@@ -356,7 +272,7 @@ class CallTests(ProcessCase):
         os.kill(child, signal.SIGKILL)
 
 
-class EndTests(ProcessCase):
+class EndTests(PlainCase):
     async def with_child(self, **options: bool) -> tuple[CallProcess, Events, list[int]]:
         await self.load()
         process, events = self.begin("with_child", options)
@@ -401,6 +317,21 @@ class EndTests(ProcessCase):
         assert isinstance(events.ending, Raised)
         self.assertEqual("cleaned up", events.ending.message)
 
+    async def test_waits_for_its_turn(self) -> None:
+        """A process runs nothing before it may; one that never may is ended and leaves nothing."""
+        await self.load()
+        mark = Path(self.mktemp()).absolute()
+        process, events = self.begin("marks", [str(mark)], go=False)
+        given_up, given_up_events = self.begin("marks", [str(mark)], go=False)
+        self.assertEqual(3, await self.value_of("add", [1]))
+        given_up.hush()
+        given_up.end(signal.SIGTERM, 5.0)
+        await given_up_events.over
+        self.assertFalse(mark.exists())
+        process.go()
+        await events.over
+        self.assertTrue(mark.exists())
+
     async def test_ended_at_once(self) -> None:
         """A call that is ended right after its start leaves nothing."""
         await self.load()
@@ -439,36 +370,7 @@ class CallWithoutCgroupsTests(CallTests):
     cgroups = False
 
 
-class UserTests(ProcessCase):
-    def setUp(self) -> None:
-        if os.geteuid() != 0:
-            raise SkipTest("only root can become others")
-        super().setUp()
-
-    async def test_other_users(self) -> None:
-        """A procedure runs as its user, with that user's groups and none of root's."""
-        await self.load()
-        users, groups, all_groups, home = await self.value_of("as_nobody")
-        self.assertEqual(([65534] * 3, [65534] * 3), (users, groups))
-        self.assertNotIn(0, all_groups)
-        self.assertEqual("/nonexistent", home)
-        users, groups, all_groups, _ = await self.value_of("in_groups")
-        self.assertEqual(([65534] * 3, [7] * 3, [7, 8]), (users, groups, all_groups))
-
-    async def test_no_such_user(self) -> None:
-        """A user that doesn't exist is an error, and nothing runs."""
-        await self.load()
-        ending = await self.ending_of("as_nobody_at_all")
-        self.assertEqual(Failed("system_error", "there is no user 'no-such-user'"), ending)
-
-    async def test_default_user(self) -> None:
-        """Procedures that ask for nobody run as the default user."""
-        await self.load(Load(str(self.file), uid="nobody", gid=9))
-        users, groups, all_groups, _ = await self.value_of("who")
-        self.assertEqual(([65534] * 3, [9] * 3, [9]), (users, groups, all_groups))
-
-
-class TemplateTests(ProcessCase):
+class TemplateTests(PlainCase):
     async def test_broken_file(self) -> None:
         """A file that doesn't load is told with its line, and its traceback is logged."""
         self.file.write_text("print('so far')\n1 / 0\n")
