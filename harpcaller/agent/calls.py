@@ -78,10 +78,16 @@ class Calls:
                 for waiter in idle:
                     waiter.callback(None)
 
-        core = Core(caller, self._clock, description.timeout_seconds, self.grace_seconds, over)
-        call = make_running_call(core)
         user = request.credentials.user
         wanted = Wanted(number, request.procedure, request.arguments, user, peer)
+        told = {"call": number, "procedure": wanted.procedure, "user": user, "peer": peer}
+
+        def began() -> None:
+            self._log.info("agent.call_started", **told)
+
+        limit = description.timeout_seconds
+        core = Core(caller, self._clock, limit, self.grace_seconds, over, began)
+        call = make_running_call(core)
         try:
             process = self._library.begin(wanted, call)
         except OSError as error:
@@ -89,15 +95,9 @@ class Calls:
         self._running[number] = call
         caller.tell(encode_message(Acknowledged(description.streaming)))
         core.attach(process)
-        told = {"call": number, "procedure": wanted.procedure, "user": user, "peer": peer}
-
-        def run() -> None:
-            self._log.info("agent.call_started", **told)
-            call.free_to_run()
-
         lock = description.lock
-        if lock is None or self._locks.enter(lock, number, run):
-            run()
+        if lock is None or self._locks.enter(lock, number, call.free_to_run):
+            call.free_to_run()
         else:
             self._log.info("agent.call_waits", **told, lock=lock)
         return call

@@ -71,6 +71,7 @@ class Core:
         timeout_seconds: The procedure's own limit; None if it has none.
         grace_seconds: How long a process may take to end when it is asked to.
         over: Called with a word for the log when the process is gone.
+        began: Called when the procedure begins to run.
     """
 
     caller: ICaller
@@ -78,6 +79,7 @@ class Core:
     timeout_seconds: float | None
     grace_seconds: float
     over: Callable[[str], None]
+    began: Callable[[], None]
     process: ICallProcess | None = None
     ended_as: str = "result"
     reason: Failed | None = None
@@ -91,6 +93,7 @@ class Core:
     def run(self, call: RunningCall) -> None:
         """Let the procedure run, and measure its time."""
         assert self.process is not None
+        self.began()
         self.process.go()
         self.wait(call, self.timeout_seconds)
 

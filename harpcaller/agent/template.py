@@ -64,13 +64,14 @@ class _Call:
     Args:
         number: The call's number.
         pid: The worker's process number, or the keeper's if there is no control group.
+        pidfd: A descriptor that tells of its end.
         cgroup: Where the worker is.
     """
 
-    def __init__(self, number: int, pid: int, cgroup: Cgroup | None) -> None:
+    def __init__(self, number: int, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
         self.number = number
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
+        self.pidfd = pidfd
         self.cgroup = cgroup
         self.code: int | None = None  # None: it runs
         self.kill_at: float | None = None  # None: nobody asked for its end
@@ -202,17 +203,27 @@ class Template:
         try:
             pid = os.fork()  # noqa: TID251 - there are no threads here
         except OSError as error:
-            self._tell(Unable(number, f"no process could be started: {error.strerror}"))
-            self._let_go(cgroup)
+            self._is_unable(number, error, cgroup)
             pid = -1
         if pid == 0:
             self._be_a_call(worker_ends, cgroup)
         _close(worker_ends)
         if pid > 0:
-            call = _Call(number, pid, cgroup)
-            self._calls[number] = self._by_pidfd[call.pidfd] = call
-            self._poller.register(call.pidfd, select.POLLIN)
+            try:
+                pidfd = os.pidfd_open(pid)
+            except OSError as error:  # no descriptor is left; it hasn't run anything yet
+                os.kill(pid, signal.SIGKILL)
+                _ = os.waitpid(pid, 0)
+                self._is_unable(number, error, cgroup)
+                return
+            call = _Call(number, pid, pidfd, cgroup)
+            self._calls[number] = self._by_pidfd[pidfd] = call
+            self._poller.register(pidfd, select.POLLIN)
             self._tell(Started(number, pid))
+
+    def _is_unable(self, number: int, error: OSError, cgroup: Cgroup | None) -> None:
+        self._let_go(cgroup)
+        self._tell(Unable(number, f"no process could be started: {error.strerror}"))
 
     def _be_a_call(self, ends: tuple[int, int], cgroup: Cgroup | None) -> NoReturn:
         """Go on as the worker, or as its keeper."""

@@ -40,13 +40,17 @@ class RunningCase(HouseCase):
     def begin(self, timeout_seconds: float | None = None, *, runs: bool = True) -> RunningCall:
         self.caller = FakeCaller()
         self.over: list[str] = []
-        core = Core(self.caller, self.clock, timeout_seconds, GRACE, self.over.append)
+        self.begins = 0
+        core = Core(self.caller, self.clock, timeout_seconds, GRACE, self.over.append, self.begun)
         call = make_running_call(core)
         self.process = FakeProcess(call)
         core.attach(self.process)
         if runs:
             call.free_to_run()
         return call
+
+    def begun(self) -> None:
+        self.begins += 1
 
     def ending(self) -> Failed:
         self.assertTrue(self.caller.finished)
@@ -73,9 +77,9 @@ class LifeTests(RunningCase):
         """Nothing is run and no time passes before the call may run."""
         call = self.begin(LIMIT, runs=False)
         self.clock.advance(2 * LIMIT)
-        self.assertFalse(self.process.runs)
+        self.assertEqual((False, 0), (self.process.runs, self.begins))
         call.free_to_run()
-        self.assertTrue(self.process.runs)
+        self.assertEqual((True, 1), (self.process.runs, self.begins))
         self.clock.advance(LIMIT)
         self.assertEqual([(signal.SIGXCPU, GRACE)], self.process.ends)
         call.exited("by a signal")
