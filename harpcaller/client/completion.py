@@ -252,8 +252,9 @@ def _words(options: Sequence[Option]) -> str:
 
 
 def _zsh(commands: Sequence[Command]) -> str:
+    # A state, also where there is nothing to offer: beside a mere message no options are.
     positional = {
-        "call": ["1:host:->hosts", "2:procedure:->procedures", "*:argument:"],
+        "call": ["1:host:->hosts", "2:procedure:->procedures", "*:argument:->nothing"],
         "hosts": ["1:pattern:->hosts"],
         "procedures": ["1:host:->hosts"],
         "completion": [f"1:shell:({' '.join(SHELLS)})"],
@@ -261,7 +262,7 @@ def _zsh(commands: Sequence[Command]) -> str:
     cases = []
     for one in commands:
         specs = [_zsh_option(option) for option in one.options]
-        specs += positional.get(one.name, ["1:job id:"])
+        specs += positional.get(one.name, ["1:job id:->nothing"])
         quoted = " ".join(_single_quoted(spec) for spec in specs)
         cases.append(f"                {one.name}) _arguments -C {quoted} ;;")
     described = "\n".join(
