@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Coroutine, cast
+from typing import Any, Callable, Coroutine, TypeVar, cast
 
 from harpcaller.client import jobs
 from harpcaller.client.agents import Agent
@@ -65,8 +66,7 @@ __all__ = [
     "Result",
 ]
 
-#: Seconds after which the next address of a host is tried beside the one before.
-_NEXT_ADDRESS_SECONDS = 0.25
+_Given = TypeVar("_Given")
 
 
 class RemoteProcedure(Procedure[Coroutine[Any, Any, RemoteCall]]):
@@ -101,8 +101,8 @@ class HarpCaller(Caller[RemoteServer]):
     Args:
         host: The dispatcher's name or address, IPv4 or IPv6.
         port: Its TCP port.
-        connect_timeout: Seconds that may pass until there is a connection, or None for as long
-            as the system tries.
+        connect_timeout: Seconds that each of its addresses is tried, or None for as long as
+            the system does.
         read_timeout: The longest silence in seconds before a request fails with
             :class:`CommunicationError`; the wait for a result counts. None for any.
     """
@@ -167,8 +167,7 @@ class HarpServer(Procedures[HarpProcedure]):
     """An agent: its attributes are its procedures, and awaiting a call waits for its end.
 
     A call gives, and raises, what one of :class:`harp.HarpServer` does; the stream of a procedure
-    that streams is an async iterator.  The arguments are the same, but that ``connect_timeout``
-    is for all of the connecting.
+    that streams is an async iterator.  The arguments are the same.
     """
 
     def __init__(
@@ -219,7 +218,8 @@ class _Line(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         # Who sends waits until all is sent, and so learns of a peer that takes nothing.
-        self._transport.set_write_buffer_limits(high=0)
+        # With a high of 0 asyncio's TLS would say that it is full when it is empty.
+        self._transport.set_write_buffer_limits(high=1, low=0)
         attend(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
@@ -301,41 +301,89 @@ async def _open_channel(
     read_timeout: float | None,
     tls: ssl.SSLContext | None = None,
 ) -> PushedChannel:
-    """Connect to one of the host's addresses; all of it within the time.
+    """Connect to the first of the host's addresses that answers, each of them within the time.
 
     Raises:
         CommunicationError: There is no connection.
     """
     address = shown_address(host, port)
-    connecting = asyncio.ensure_future(
-        asyncio.get_running_loop().create_connection(
+    loop = asyncio.get_running_loop()
+    try:
+        connected = await _connected(host, port, connect_timeout)
+        making = loop.create_connection(
             lambda: _Line(address, read_timeout),
-            host,
-            port,
+            sock=connected,
             ssl=tls,
             server_hostname=None if tls is None else host,
-            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
         )
-    )
+
+        def let_go(made: asyncio.Future[tuple[asyncio.Transport, _Line]]) -> None:
+            if made.cancelled() or made.exception() is not None:
+                connected.close()
+            else:
+                made.result()[0].abort()
+
+        _, line = await _within(connect_timeout, making, let_go)
+    except _TookTooLong:
+        within = f"no connection within {connect_timeout} s"
+        raise CommunicationError(f"{address}: {within}") from None
+    except (OSError, ValueError, OverflowError) as error:
+        # A name that is no name is a ValueError, a port that is no port an OverflowError.
+        raise CommunicationError(f"{address}: {_reason(error)}") from None
+    return line.channel
+
+
+async def _connected(host: str, port: int, seconds: float | None) -> socket.socket:
+    """Connect to the first of the host's addresses that answers; raise the last one's error."""
+    loop = asyncio.get_running_loop()
+    failure: Exception = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        unconnected = socket.socket(family, kind, protocol)
+        try:
+            unconnected.setblocking(False)
+            await _within(
+                seconds,
+                loop.sock_connect(unconnected, address),
+                _closer(unconnected),
+            )
+            return unconnected
+        except (OSError, _TookTooLong) as error:
+            failure = error
+    raise failure
+
+
+def _closer(unwanted: socket.socket) -> Callable[[object], None]:
+    return lambda _: unwanted.close()
+
+
+class _TookTooLong(Exception):
+    """The time has run out."""
+
+
+async def _within(
+    seconds: float | None,
+    work: Coroutine[Any, Any, _Given],
+    let_go: Callable[[asyncio.Future[_Given]], object],
+) -> _Given:
+    """Await something, but not for longer than this.
+
+    Unlike ``wait_for``, which on older Pythons can lose what came in the moment of a cancel.
+
+    Args:
+        let_go: Gets the work, when it is done, if nobody wants its result any more.
+    """
+    working = asyncio.ensure_future(work)
     try:
-        # Not wait_for, which on older Pythons may lose a connection made as it is cancelled.
-        await asyncio.wait({connecting}, timeout=connect_timeout)
-        if not connecting.done():
-            raise CommunicationError(f"{address}: no connection within {connect_timeout} s")
-        return connecting.result()[1].channel
-    except BaseException as error:
-        connecting.cancel()
-        connecting.add_done_callback(_let_go)
-        if isinstance(error, (OSError, ValueError, OverflowError)):
-            # A name that is no name is a ValueError, a port that is no port an OverflowError.
-            raise CommunicationError(f"{address}: {_reason(error)}") from None
+        await asyncio.wait({working}, timeout=seconds)
+        if not working.done():
+            raise _TookTooLong
+        return working.result()
+    except BaseException:
+        working.cancel()
+        working.add_done_callback(let_go)
         raise
-
-
-def _let_go(connecting: asyncio.Future[tuple[asyncio.Transport, _Line]]) -> None:
-    """Close a connection that came when nobody wanted it any more."""
-    if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result()[0].abort()
 
 
 def _reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ def shown_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def why(error: Exception) -> str:
+def why(error: BaseException) -> str:
     """Say why an operation on a socket failed, without errno and class name."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 

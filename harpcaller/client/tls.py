@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harpcaller.client.channel import why
-from harpcaller.client.exceptions import HarpException
+from harpcaller.client.exceptions import CommunicationError, HarpException
 
 if TYPE_CHECKING:
     import ssl
+
+_PIECE_SIZE = 64 * 1024
 
 
 def tls_context(ca_file: str | None, verify_hostname: bool) -> ssl.SSLContext:
@@ -40,3 +42,58 @@ def tls_context(ca_file: str | None, verify_hostname: bool) -> ssl.SSLContext:
     except OSError as error:
         raise HarpException(f"{ca_file}: cannot be used as a CA file: {why(error)}") from None
     return context
+
+
+class Cipher:
+    """TLS from bytes to bytes, for transports that know nothing of it.
+
+    So that who is believed to be an agent is decided by :func:`tls_context` there too.
+
+    Attributes:
+        ready: Whether the handshake is done.
+        closed: Whether the peer has said that it says no more.
+    """
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        import ssl
+
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._wants_more = ssl.SSLWantReadError
+        self._zero_return = ssl.SSLZeroReturnError
+        self.ready = False
+        self.closed = False
+
+    def heard(self, data: bytes) -> bytes:
+        """Take what came, nothing to begin with, and give what it means.
+
+        Afterwards there may be something :meth:`to_send`.
+
+        Raises:
+            CommunicationError: It isn't TLS, or the peer isn't who it must be.
+        """
+        self._incoming.write(data)
+        said = bytearray()
+        try:
+            if not self.ready:
+                self._tls.do_handshake()
+                self.ready = True
+            while piece := self._tls.read(_PIECE_SIZE):
+                said += piece
+            self.closed = True
+        except self._wants_more:
+            pass
+        except self._zero_return:
+            self.closed = True
+        except OSError as error:
+            raise CommunicationError(f"TLS: {why(error)}") from None
+        return bytes(said)
+
+    def say(self, data: bytes) -> None:
+        """Have this sent; the handshake must be done."""
+        self._tls.write(data)
+
+    def to_send(self) -> bytes:
+        """Take what is to be sent to the peer."""
+        return self._outgoing.read()

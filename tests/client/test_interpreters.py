@@ -29,6 +29,34 @@ harp.HarpServer("localhost", "user", "password")
 environ = {"HARPCALLER": "127.0.0.1:" + sys.argv[2]}
 assert main(["call", "web01", "--timeout", "5", "echo", "1", "--", "-x"], environ=environ) == 0
 assert main(["call", "web01", "fail"], environ=environ) == 1
+assert "asyncio" not in sys.modules, "only who asks for harp.aio pays for it"
+import asyncio
+import harp.aio
+async def on_a_loop():
+    async with harp.aio.HarpCaller("127.0.0.1", int(sys.argv[2]), read_timeout=10) as rpc:
+        job = await rpc.host("web01", queue={"q": 1}).echo(1, "a")
+        assert await job.get() == [1, "a"]
+        job = await rpc.web01.count(2)
+        assert [record async for record in job.follow(since=0)] == [{"i": 0}, {"i": 1}]
+        job = await rpc.web01.hang()
+        try:
+            await asyncio.wait_for(job.get(), 0.1)
+        except asyncio.TimeoutError:
+            pass
+        else:
+            raise AssertionError("it hangs")
+        assert await job.cancel()
+        assert await job.result() is harp.aio.CALL_CANCELLED
+        echoes = await asyncio.gather(*(rpc.web01.echo(i) for i in range(9)))
+        assert [await job.get() for job in echoes] == [[i] for i in range(9)]
+        harp.aio.HarpServer("localhost", "user", "password")
+        dead = harp.aio.HarpCaller("localhost", 1)
+        try:
+            await dead.web01.echo()
+        except harp.aio.CommunicationError:
+            pass
+for _ in range(2):
+    asyncio.run(on_a_loop(), debug=True)
 import harpcaller.wire.agent, harpcaller.wire.conversation
 foreign = {name.partition(".")[0] for name in sys.modules}
 if sys.version_info >= (3, 10):

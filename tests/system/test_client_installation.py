@@ -9,12 +9,15 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any, Callable
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import harp
 from harpcaller.client.command import main
 from harpcaller.testing.installation import HOST, PATIENCE, Installation, our_command
+from tests.client.faces import AsyncioFace, Face, TwistedFace
 
 PROCEDURES = Path(__file__).parent / "procedures.py"
 
@@ -114,6 +117,78 @@ class LibraryTests(SynchronousTestCase):
         agent = harp.HarpServer("127.0.0.1", "dispatcher", "wrong", self.world.agent_port)
         error = self.assertRaises(harp.RemoteError, agent.echo, 1)
         self.assertEqual("auth_error", error.type)
+
+
+class FacesContract(TestCase):
+    """The same by the faces that don't block."""
+
+    make_face: Callable[[], Any]
+
+    def setUp(self) -> None:
+        self.world = _shared()
+        self.face: Face = type(self).make_face()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.face.close()))
+        self.rpc = self.face.caller("127.0.0.1", self.world.port, read_timeout=PATIENCE)
+
+    async def get(self, work: Callable[[], Any]) -> Any:
+        """Make a call and wait for its end."""
+        job = await self.face.do(work)
+        return await self.face.do(job.get)
+
+    async def test_call(self) -> None:
+        """Submit, look, get."""
+        value = {"a": [1, 2.5, None, "ß🎉"]}
+        host = self.rpc.host(HOST, queue={"q": 2}, info={"who": "me"}, timeout=20)
+        job = await self.face.do(lambda: host.echo(value))
+        self.assertEqual(value, await self.face.do(job.get))
+        self.assertEqual({"who": "me"}, await self.face.do(job.info))
+        with self.assertRaises(harp.RemoteException):
+            await self.get(lambda: self.rpc(HOST).fail("no disk"))
+        with self.assertRaises(harp.RemoteError):
+            await self.get(lambda: self.rpc(HOST).nothing())
+
+    async def test_stream_and_cancel(self) -> None:
+        """Live, again afterwards, and ended in the middle."""
+        job = await self.face.do(lambda: self.rpc(HOST).count(4, 0.05))
+        expected = [{"i": i} for i in range(4)]
+        self.assertEqual(expected, await self.face.do(lambda: job.follow(since=0).all()))
+        self.assertEqual(expected, await self.face.do(lambda: job.stream().all()))
+        job = await self.face.do(lambda: self.rpc(HOST).count(1000, 0.05))
+        records = await self.face.do(lambda: job.follow(since=0))
+        self.assertEqual({"i": 0}, await self.face.next(records))
+        self.assertTrue(await self.face.do(job.cancel))
+        await self.face.do(records.all)
+        self.assertIs(harp.CALL_CANCELLED, await self.face.do(lambda: job.result(wait=True)))
+
+    async def test_agent_directly(self) -> None:
+        """The agent is known by its certificate; a wrong password is refused."""
+        where = "127.0.0.1", "dispatcher"
+        ca_file = str(self.world.folder / "ca.pem")
+        port = self.world.agent_port
+        agent = self.face.agent(*where, "not a secret", port, ca_file, read_timeout=PATIENCE)
+        self.assertEqual(["x" * 500_000], await self.face.do(lambda: agent.echo(["x" * 500_000])))
+        stream = await self.face.do(lambda: agent.count(2))
+        *records, last = await self.face.do(stream.all)
+        self.assertEqual(([{"i": 0}, {"i": 1}], 2), (records, last.value))
+        stranger = self.face.agent(*where, "wrong", port)
+        with self.assertRaises(harp.RemoteError):
+            await self.face.do(lambda: stranger.echo(1))
+
+
+class AsyncioInstallationTests(FacesContract):
+    """``harp.aio``."""
+
+    make_face = AsyncioFace
+
+
+class TwistedInstallationTests(FacesContract):
+    """``harpcaller.client.deferred``."""
+
+    make_face = TwistedFace
+
+
+# It has no face.
+del FacesContract
 
 
 class CommandTests(SynchronousTestCase):
