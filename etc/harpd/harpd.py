@@ -154,9 +154,12 @@ def service_status(name):
     }
 
 
-@procedure(timeout=120)
+@procedure(timeout=120, lock="services")
 def restart_service(name):
-    """Restart a service that callers may restart, and tell how it is then."""
+    """Restart a service that callers may restart, and tell how it is then.
+
+    One at a time: who asks while another is being restarted waits, whichever they are.
+    """
     _must_be_among(RESTARTED_BY_CALLERS, name, "the services that may be restarted")
     _systemctl("restart", "--", name)
     return service_status(name)

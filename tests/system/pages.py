@@ -20,6 +20,8 @@ from pathlib import Path
 
 import attrs
 
+from harpcaller.testing.installation import PATIENCE
+
 _block = re.compile(
     r"^\.\. (?P<directive>code-block|literalinclude):: (?P<argument>\S+)\n"
     r"(?P<options>(?:   :.*\n)*)"
@@ -85,12 +87,20 @@ class Shell:
         folder: Where it starts.
         environ: Its environment.
         patience: How long a command may take, in seconds.
+        look_patience: How long what only looks may look in vain, in seconds.
     """
 
     _MARK = "-- the command has ended with"
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], patience: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        patience: float,
+        look_patience: float = PATIENCE,
+    ) -> None:
         self._patience = patience
+        self._look_patience = look_patience
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=folder,
@@ -108,7 +118,7 @@ class Shell:
         Raises:
             NotAsShown: Something else is seen than what the page shows.
         """
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._look_patience
         while True:
             code, said = self._type(step.command)
             if step.is_seen(said) if step.shown else code == 0:

@@ -255,6 +255,7 @@ class ServiceTests(ExampleCase):
         self.assertIn("restart -- nginx.service", self.asked()[0])
         said = self.refused(RuntimeError, "restart_service", "masked.service")
         self.assertEqual("Failed to restart: Unit is masked.", said)
+        self.assertEqual("services", self.variables["restart_service"].lock)
 
     def test_restart_of_others(self) -> None:
         """As the file comes, nothing may be restarted."""
