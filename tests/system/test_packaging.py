@@ -221,6 +221,7 @@ class InstalledTests(TestCase):
         )
         self.assertIn("usage: harpcallerd", environment.run("harpcallerd", "--help"))
         self.assertIn("--config", environment.run("harpd", "--help"))
+        self.assertIn("--delete", environment.run("harpd-passwd", "--help"))
 
     def test_twistd_knows_both_daemons(self) -> None:
         """The plugins are found, also at the second start, from Twisted's cache of them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harpcaller.agent.auth.hashes import BadHash, Crypt, Plain, Secret, Users
+from harpcaller.agent.auth.hashes import BadHash, Plain, Secret, Users, read_hash
 
 
 def create(config: Mapping[str, object]) -> Users:
@@ -45,5 +45,5 @@ def _secret(given: object) -> Secret:
     if kind == "plain" and value:
         return Plain(value)
     if kind == "crypt":
-        return Crypt(value)
+        return read_hash(value)
     raise BadHash("expected plain:PASSWORD or crypt:HASH")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from harpcaller.agent.auth.hashes import BadHash, Crypt, Secret, Users
+from harpcaller.agent.auth.hashes import BadHash, Secret, Users, read_hash
 from harpcaller.config.problems import ConfigurationError, Problem
 
 
@@ -57,7 +57,7 @@ def parse(path: str, text: str) -> dict[str, Secret]:
             problems.append(Problem(path, number, f"user {user!r} stands twice"))
         else:
             try:
-                users[user] = Crypt(hashed)
+                users[user] = read_hash(hashed)
             except BadHash as error:
                 problems.append(Problem(path, number, f"user {user!r}: {error}"))
     if problems:
