@@ -108,7 +108,7 @@ class GuideTests(TypedCase):
             "/etc/harp": f"{self.folder}/etc/harp",
             "/var/lib/": f"{self.folder}/",
             "install -m 0755 etc/": f"install -m 0755 {ROOT}/etc/",
-            "openssl passwd -6": "echo 'not a secret' | openssl passwd -6 -stdin",
+            "harpd-passwd ": "echo 'not a secret' | harpd-passwd ",
             "harpd --test": f"harpd --test --config={self.folder}/etc/harpd/harpd.conf",
             '"*"': "127.0.0.1",
             "192.0.2.11": "127.0.0.1",
