@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types layers unit system coverage plain docs bench clean
+.PHONY: demo test lint types layers unit system coverage plain docs bench tox clean
 
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.11 ...")'
@@ -46,8 +46,11 @@ docs: $(READY)
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html doc doc/_build/html
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b man doc doc/_build/man
 
+tox: $(READY) ## other Pythons, the oldest and the newest dependencies; those that are here
+	$(BIN)/tox run
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.calls
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info doc/_build _trial_temp* .coverage* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info doc/_build .tox _trial_temp* .coverage* .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -98,7 +98,7 @@ class Authority(Certificate):
 
     def issue_expired(self, common_name: str = "localhost") -> Certificate:
         """Issue a server's certificate that ran out yesterday."""
-        today = datetime.now(UTC)
+        today = datetime.now(timezone.utc)
         return self.issue(
             common_name, valid_from=today - 3 * _ONE_DAY, valid_until=today - _ONE_DAY
         )
@@ -156,7 +156,7 @@ def _authority_builder(
 def _builder(
     common_name: str, valid_from: datetime | None, valid_until: datetime | None
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = datetime.now(timezone.utc)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(common_name))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, Union
 
 #: How long a test may hang before it fails, in seconds.
 PATIENCE = 10.0
@@ -26,7 +26,7 @@ class Reset:
     """Break the connection off here, losing what is under way."""
 
 
-Step = bytes | Close | Reset | threading.Event
+Step = Union[bytes, Close, Reset, threading.Event]
 Script = Callable[[dict[str, Any]], Iterable[Step]]
 
 

@@ -234,8 +234,8 @@ class AgentExchangeTests(SynchronousTestCase):
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut bytes into pieces at the given places."""
-    ends = sorted(place % (len(data) + 1) for place in places)
-    return [data[a:b] for a, b in zip([0, *ends], [*ends, len(data)], strict=True)]
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[edges[i] : edges[i + 1]] for i in range(len(edges) - 1)]
 
 
 # Bytes that are nearly the protocol get further than bytes at random.
