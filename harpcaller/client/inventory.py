@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harpcaller.client.exceptions import HarpException
 from harpcaller.client.progress import CONTROLS_AND_NEWLINE
 from harpcaller.client.selection import select
 from harpcaller.client.several import registry_names
@@ -25,6 +26,8 @@ def hosts(terminal: Terminal) -> int:
     if terminal.options.pattern is not None:
         known = set(names)
         names = [name for name in select(terminal.options.pattern, names) if name in known]
+        if not names:
+            raise HarpException(f"no host in the registry fits {terminal.options.pattern!r}")
     for name in names:
         if terminal.options.json:
             terminal.line(build({"host": encode(name)}).decode("utf-8"))

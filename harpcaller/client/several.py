@@ -181,13 +181,18 @@ class _Rollout:
                 answer = Failed(_NOT_HEARD, str(error))
             if isinstance(answer, Submitted):
                 self._jobs[host] = answer.job_id
-                watch = threading.Thread(
-                    target=self._watch, args=(host, answer.job_id), daemon=True
-                )
-                watch.start()
+                self._begin_to_watch(host, answer.job_id)
             else:
                 self._ended(host, answer)
             held.let_through()
+
+    def _begin_to_watch(self, host: str, job_id: JobId) -> None:
+        watch = threading.Thread(target=self._watch, args=(host, job_id), daemon=True)
+        try:
+            watch.start()
+        except RuntimeError:
+            # The job runs all the same.
+            self._ended(host, Failed(_NOT_HEARD, "the system has no thread to wait for it"))
 
     def _watch(self, host: str, job_id: JobId) -> None:
         """Wait for a job's end, in a thread of its own."""

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Callable, TextIO
 
 from harpcaller.client.dispatcher import Dispatcher
-from harpcaller.client.exceptions import CommunicationError
 from harpcaller.client.interrupts import HeldInterrupts
 from harpcaller.client.progress import CONTROLS, ERASE, is_coloured, is_lively
 from harpcaller.client.translation import checked, refusal
@@ -216,9 +215,8 @@ def ending_members(answer: Answer) -> dict[str, Raw]:
     """Write how a job ended, or that it has not, as the protocol does."""
     if isinstance(answer, NotEnded):
         return {"no_result": TRUE}
-    if isinstance(answer, (Returned, Raised, Failed, Cancelled)):
-        return members_of(answer)
-    raise CommunicationError(str(refusal(answer)))
+    assert isinstance(answer, (Returned, Raised, Failed, Cancelled))
+    return members_of(answer)
 
 
 def complain(err: TextIO, text: str) -> None:

@@ -201,13 +201,12 @@ class ZshTests(CompletionCase):
 
     shell = "zsh"
 
-    def typed(self, *lines: str) -> list[str]:
+    def typed(self, *lines: str, load: str = "source ./_harp") -> list[str]:
         """Type each line and Tab in an interactive zsh; give what the line became."""
         (self.folder / ".zshrc").write_text(
             "PROMPT='READY> '; unsetopt zle_bracketed_paste prompt_sp beep list_beep\n"
             "setopt list_ambiguous no_auto_remove_slash\n"
-            "autoload -U compinit; compinit -u -D\n"
-            "source ./_harp\n"
+            f"fpath+=($PWD/functions); autoload -U compinit; compinit -u -D\n{load}\n"
             # What Tab made of the line goes to a file, which is easier to read than a screen.
             'note() { print -r -- "$BUFFER" >> noted; BUFFER=; zle redisplay }\n'
             "zle -N note; bindkey '^X' note\n"
@@ -276,6 +275,14 @@ class ZshTests(CompletionCase):
             ],
             became,
         )
+
+    def test_found_by_zsh(self) -> None:
+        """In a folder of functions it needs no sourcing."""
+        functions = self.folder / "functions"
+        functions.mkdir()
+        self.script.rename(functions / "_harp")
+        became = self.typed("harp call d", "harp call w", load=":")
+        self.assertEqual(["harp call db01 ", "harp call web0"], became)
 
     def test_names_from_afar(self) -> None:
         """Nothing in them is run, and they are quoted."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Callable
 
+from harpcaller.client import several
 from harpcaller.client.command import main
 from tests.client.fake_dispatcher import Jobs, Step, line
 from tests.system.test_client_command import CommandCase, Terminal
@@ -331,6 +332,24 @@ class TroubleTests(SeveralCase):
             self.assertIn(f"{host:<5}  {word}", text)
         self.assertIn("4 hosts: 0 succeeded, 2 failed", err)
 
+    def test_no_thread(self) -> None:
+        """A host whose job nobody can wait for has its line, too."""
+
+        class Unstartable:
+            def __init__(self, **_: object) -> None:
+                pass
+
+            def start(self) -> None:
+                raise RuntimeError("can't start new thread")
+
+        class NoThreads:
+            Thread = Unstartable
+
+        self.patch(several, "threading", NoThreads)
+        code, out, _ = self.run_harp("call", "a", "echo", "--batch", "1")
+        said = "a  failed       communication_error: the system has no thread to wait for it\n"
+        self.assertEqual((1, said), (code, out))
+
     def test_refused_calls(self) -> None:
         """They count as failures; there is no job."""
         refusal = {"type": "storage_error", "message": "disk full"}
@@ -514,8 +533,9 @@ class InventoryTests(SeveralCase):
         self.assertEqual((0, "db01\nweb01\nweb02\nweb03\n", ""), self.run_harp("hosts"))
         self.assertEqual("web01\nweb02\nweb03\n", self.run_harp("hosts", "web*")[1])
         self.assertEqual("web01\ndb01\n", self.run_harp("hosts", "web01,nix,db*")[1])
-        code, out, err = self.run_harp("hosts", "mail*")
-        self.assertEqual((2, "", "harp: no host in the registry fits 'mail*'\n"), (code, out, err))
+        for hosts in ("mail*", "mail01"):
+            said = f"harp: no host in the registry fits '{hosts}'\n"
+            self.assertEqual((2, "", said), self.run_harp("hosts", hosts))
 
     def test_hosts_for_programs(self) -> None:
         """An object for each."""

@@ -145,6 +145,8 @@ class RequestTests(SynchronousTestCase):
         for text, said in [
             ("nonsense", "not JSON: Expecting value at character 0"),
             ("[]", "expected a JSON object"),
+            ('{"harpcaller":1,"list_hosts":false}', "list_hosts: expected true"),
+            ('{"harpcaller":1,"list_procedures":1}', "list_procedures: expected a string, got 1"),
             ("{}", "harpcaller: missing; a request says its version, 1"),
             ('{"harpcaller":2,"cancel":"j"}', "harpcaller: expected 1, the only version there is"),
             ('{"harpcaller":true,"cancel":"j"}', "harpcaller: expected 1"),
