@@ -292,14 +292,14 @@ class TemplateProcess:
         self._not_loading(f"the template process ended while it loaded: {how}")
         if self._control.open:
             self._control.transport.loseConnection()
+        if self.procedures and not self._retired:
+            self._lost()
         calls, self._calls = self._calls, {}
         for number, call in calls.items():
             call.forget_worker_ends()
             if self._cgroups is not None:  # keepers see to it themselves
                 self._cgroups.of_call(number).kill()
             call.process.exited("the process that procedures are forked from died")
-        if self.procedures and not self._retired:
-            self._lost()
         gone, self._gone = self._gone, []
         for waiter in gone:
             waiter.callback(None)
