@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import signal
+import socket
 import threading
 from collections.abc import Iterable
 from typing import Any, Callable
 
 from harpcaller.client import several
 from harpcaller.client.command import main
-from tests.client.fake_dispatcher import Jobs, Step, line
+from tests.client.fake_dispatcher import Jobs, Script, Step, line
 from tests.system.test_client_command import CommandCase, Terminal
 
 
@@ -67,9 +68,18 @@ class Fleet(Jobs):
 class SeveralCase(CommandCase):
     def setUp(self) -> None:
         super().setUp()
-        self.fleet = Fleet()
+        self.fleet = self.jobs = Fleet()
         self.dispatcher.stop()
         self.serve(self.fleet)
+
+    def serve(self, script: Script) -> None:
+        """Start the dispatcher; at the end nobody waits there for a job any longer."""
+        super().serve(script)
+        self.addCleanup(self.let_go)
+
+    def let_go(self) -> None:
+        for job in self.jobs.jobs.values():
+            job.ended.set()
 
 
 class SeveralTests(SeveralCase):
@@ -318,7 +328,7 @@ class TroubleTests(SeveralCase):
 
         def stop(host: str) -> None:
             if host == "web01":
-                self.dispatcher._listener.close()
+                self.dispatcher._listener.shutdown(socket.SHUT_RDWR)
                 self.dispatcher.hang_up()
 
         self.fleet.on_call = stop
@@ -367,7 +377,7 @@ class TroubleTests(SeveralCase):
 
         def stop(host: str) -> None:
             if host == "b":
-                self.dispatcher._listener.close()
+                self.dispatcher._listener.shutdown(socket.SHUT_RDWR)
                 self.dispatcher.hang_up()
 
         self.fleet.on_call = stop
@@ -459,7 +469,6 @@ class InterruptTests(InterruptCase):
     def test_twice_between_submission_and_answer(self) -> None:
         """That one's id stays unknown; the others' don't."""
         held = threading.Event()
-        self.addCleanup(held.set)
 
         def script(request: dict[str, Any]) -> Iterable[Step]:
             if request.get("host") == "web01":
@@ -469,6 +478,7 @@ class InterruptTests(InterruptCase):
             return self.fleet(request)
 
         self.serve(script)
+        self.addCleanup(held.set)
         code, out, _ = self.run_harp("call", "*", "hang", "--batch", "2")
         (job_id,) = self.fleet.jobs
         self.assertEqual(130, code)
@@ -506,7 +516,6 @@ class SingleInterruptTests(InterruptCase):
     def test_twice_between_submission_and_answer(self) -> None:
         """It isn't waited for; nobody knows."""
         held = threading.Event()
-        self.addCleanup(held.set)
 
         def script(request: dict[str, Any]) -> Iterable[Step]:
             self.press()
@@ -514,6 +523,7 @@ class SingleInterruptTests(InterruptCase):
             return [held]
 
         self.serve(script)
+        self.addCleanup(held.set)
         code, _, err = self.run_harp("call", "web01", "hang")
         self.assertEqual(130, code)
         self.assertIn("harp: given up; the job may have been submitted\n", err)
