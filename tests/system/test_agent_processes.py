@@ -66,6 +66,12 @@ def broken_pipe():
     os.close(r)
     os.write(w, b"x")
 
+@procedure(lock="bed")
+def sleeps_alone(seconds):
+    began = time.monotonic()
+    time.sleep(seconds)
+    return [began, time.monotonic()]
+
 @procedure
 def marks(path):
     open(path, "w").close()
