@@ -93,8 +93,9 @@ class Library:
 
     def status(self) -> str:
         """Say in one line, for the operator, what is in force."""
-        count = "no" if self._current is None else str(len(self._in_force()))
-        status = f"{count} procedures"
+        status = "procedures: none"
+        if self._current is not None:
+            status = f"procedures: {len(self._in_force())}"
         if self.problem is not None:
             status += f"; their file couldn't be loaded: {' '.join(self.problem.split())}"
         return status

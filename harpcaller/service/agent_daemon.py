@@ -219,7 +219,7 @@ class AgentDaemon(Service):
         """Take no more calls, give those under way their grace, and end."""
         self._is_stopping = True
         await maybeDeferred(super().stopService)
-        self._notify("STOPPING=1", f"STATUS=stopping, {len(self._calls)} calls under way")
+        self._notify("STOPPING=1", f"STATUS=stopping; calls under way: {len(self._calls)}")
         _log.info("agent.stopping", calls=len(self._calls))
         settings = self._parts.settings
         if self._starting is not None:
@@ -257,6 +257,8 @@ class AgentDaemon(Service):
 
     async def reload(self) -> None:
         """Read all files again, and put them in force as far as they can be used."""
+        if self._is_stopping:
+            return
         now = time.monotonic_ns() // 1000
         self._notify("RELOADING=1", f"MONOTONIC_USEC={now}")
         order = self._parts.order

@@ -78,7 +78,7 @@ def _account(given: str | None) -> Account | None:
     return int(given) if given is not None and given.isdecimal() else given
 
 
-def test(command: CommandLine) -> int:
+def check_files(command: CommandLine) -> int:
     """Check all files and tell what is wrong with them; gives the exit code."""
     verdict = examine(command)
     for warning in verdict.warnings:
@@ -140,7 +140,7 @@ def makeService(options: Options) -> IService:
     """
     command = options.command_line()
     if options["test"]:
-        raise SystemExit(test(command))
+        raise SystemExit(check_files(command))
     from twisted.internet import reactor
 
     running = cast(Reactor, reactor)

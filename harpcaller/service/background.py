@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
 
 _READY = b"\0"
 
@@ -54,12 +53,15 @@ def go_to_background() -> Starter:
 
     Returns:
         Whom to tell; in the daemon.
+
+    Raises:
+        SystemExit: In the process that called this.
     """
     _flush()
     reading, writing = os.pipe2(os.O_CLOEXEC)
     if os.fork() != 0:
         os.close(writing)
-        _wait(reading)
+        raise SystemExit(_wait(reading))
     os.close(reading)
     os.setsid()
     # Not the leader of the session, so that no terminal that it opens becomes its own.
@@ -75,8 +77,8 @@ def go_to_background() -> Starter:
     return Starter(writing)
 
 
-def _wait(reading: int) -> NoReturn:
-    """Show what the daemon says until it is ready or gone, and exit."""
+def _wait(reading: int) -> int:
+    """Show what the daemon says until it is ready or gone; gives the exit code."""
     code = 1
     try:
         while data := os.read(reading, 4096):
@@ -85,7 +87,7 @@ def _wait(reading: int) -> NoReturn:
             os.write(2, data)
     except KeyboardInterrupt:
         code = 130
-    os._exit(code)
+    return code
 
 
 def _flush() -> None:

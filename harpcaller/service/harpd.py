@@ -17,7 +17,7 @@ from twisted.python import usage
 
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.service.agent_parts import CommandLine
-from harpcaller.service.agent_service import Options, make_daemon, test
+from harpcaller.service.agent_service import Options, check_files, make_daemon
 from harpcaller.service.background import Starter, go_to_background
 from harpcaller.service.pidfile import NotOurs, PidFile
 from harpcaller.service.reactor import Reactor
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # In the background nobody sees standard output.
     command = options.command_line("syslog" if options["daemon"] else "stdout")
     if options["test"]:
-        return test(command)
+        return check_files(command)
     pid_file = None if options["pidfile"] is None else Path(options["pidfile"]).absolute()
     starter = go_to_background() if options["daemon"] else Starter()
     try:

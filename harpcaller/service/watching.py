@@ -85,6 +85,8 @@ class FileWatch:
                 self._complained = True
                 self._log.warn("agent.not_watching", file=str(self.path), error=str(error))
             self._look_again_later()
+        # What happened before it was watched, nobody tells.
+        self._stirred()
 
     def stop(self) -> None:
         """Watch no more."""
@@ -125,10 +127,10 @@ class FileWatch:
         if self._differs() or self._latest in (None, self._known):
             return
         self._known = self._latest
-        self._changed()
         # It may be a link that leads to another folder now.
         self._close()
         self.start()
+        self._changed()
 
     def _look_again_later(self) -> None:
         if self._next_look is None:
@@ -138,7 +140,6 @@ class FileWatch:
         self._next_look = None
         self._close()
         self.start()
-        self._stirred()
 
 
 class _INotifySight:

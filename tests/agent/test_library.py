@@ -60,6 +60,20 @@ class LibraryTests(HouseCase):
         self.assertEqual("old", self.library.find("old").name)
         self.assertFalse(old.retired)
 
+    def test_status(self) -> None:
+        """The operator sees what is in force, and why it isn't what the file says."""
+        self.assertEqual("procedures: none", self.library.status())
+        self.loaded("x")
+        self.assertEqual("procedures: 1", self.library.status())
+        self.load()
+        self.starting[-1].errback(NotLoading("harpd.py:5:\nSyntaxError"))
+        self.assertEqual(
+            "procedures: 1; their file couldn't be loaded: harpd.py:5: SyntaxError",
+            self.library.status(),
+        )
+        self.loaded("y")
+        self.assertEqual((None, "procedures: 1"), (self.library.problem, self.library.status()))
+
     def test_overtaken(self) -> None:
         """Of two loads at once, the later counts, whichever is ready first."""
         first, second = self.load(), self.load()

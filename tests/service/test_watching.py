@@ -35,6 +35,7 @@ class WatchingTests(HouseCase):
         self.path.write_text("1")
         self.sights: list[FakeSight] = []
         self.blind = False
+        self.at_look: Callable[[], None] = lambda: None
         self.changes = 0
         self.watch = FileWatch(self.path, self.changed, self.clock, self.look, EventLog("agent"))
         self.addCleanup(self.watch.stop)
@@ -48,6 +49,7 @@ class WatchingTests(HouseCase):
     ) -> Sight:
         if self.blind:
             raise OSError("too many watches")
+        self.at_look()
         sight = FakeSight(folders, stirred, gone)
         self.sights.append(sight)
         return sight
@@ -55,6 +57,10 @@ class WatchingTests(HouseCase):
     def write(self) -> None:
         self.versions += 1
         self.path.write_text("x" * (1 + self.versions))
+
+    def write_once(self) -> None:
+        self.at_look = lambda: None
+        self.write()
 
     def stir(self) -> None:
         self.sights[-1].stirred()
@@ -148,6 +154,17 @@ class WatchingTests(HouseCase):
         self.clock.advance(LOOK_SECONDS)
         self.clock.advance(SETTLE_SECONDS)
         self.assertEqual(1, self.changes)
+
+    def test_changed_while_it_is_told(self) -> None:
+        """A change just when the last one is told of isn't lost."""
+        self.watch.start()
+        self.write()
+        self.stir()
+        self.at_look = self.write_once
+        self.clock.advance(SETTLE_SECONDS)
+        self.assertEqual(1, self.changes)
+        self.clock.advance(SETTLE_SECONDS)
+        self.assertEqual(2, self.changes)
 
     def test_stopped(self) -> None:
         """After the stop nothing is told any more."""

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from harpcaller import __version__
 from tests.system.test_agent_tls import SECONDS, Agent, LifeCase
 
 SIMPLE = "from harpd.proc import procedure\n@procedure\ndef version(): return {!r}\n"
@@ -124,6 +125,20 @@ class BackgroundTests(DaemonCase):
         error = self.call(self.agent(), "version")["error"]
         self.assertEqual("procedure_loading_error", error["type"])
         self.assertNotIn("syntax", error["message"])
+
+    def test_impatience(self) -> None:
+        """Who interrupts the command while it waits gets his prompt back; the daemon goes on."""
+        (self.folder / "harpd.py").write_text("import time\ntime.sleep(2)\n" + SIMPLE.format(1))
+        command = [sys.executable, "-P", "-m", "harpcaller.service.harpd", "-d", "-c", "harpd.conf"]
+        command += ["-r", "harpd.py", "-p", "harpd.pid", "-l", "logging.yaml"]
+        waiting = subprocess.Popen(command, cwd=self.folder)
+        self.addCleanup(waiting.wait)
+        self.addCleanup(waiting.kill)
+        wait_for(lambda: self.pid_file.exists() and self.pid_file.read_text())
+        waiting.send_signal(signal.SIGINT)
+        self.assertEqual(130, waiting.wait(SECONDS))
+        wait_for(lambda: self.log.exists() and self.events("agent.listening"))
+        self.assertEqual({"result": 1}, self.call(self.agent(), "version"))
 
     def test_killed(self) -> None:
         """The pid file of an agent that was killed doesn't keep another from starting."""
@@ -319,6 +334,25 @@ class TwistdTests(LifeCase):
         done = self.twistd("-n", "harpd", "-t", "-c", "harpd.conf", "-r", "harpd.py")
         self.assertEqual(0, done.returncode, done.stderr)
         self.assertIn("the configuration is fine", done.stdout)
+
+    def test_does_not_start(self) -> None:
+        """What keeps it from starting is told, and the exit code is 1."""
+        agent = self.start().listening()
+        config = self.folder / "harpd.conf"
+        good = config.read_text()
+        options = ("-n", "--pidfile=", "harpd", "-c", "harpd.conf", "-r", "harpd.py")
+        config.write_text(good.replace("port: 0", f"port: {agent.port}"))
+        done = self.twistd(*options)
+        self.assertEqual(1, done.returncode)
+        self.assertIn("harpd: cannot listen on 127.0.0.1 port", done.stderr)
+        config.write_text(good.replace("port: 0", "port: x"))
+        done = self.twistd(*options)
+        self.assertEqual(1, done.returncode)
+        self.assertIn("harpd.conf: line 4: network.port: expected a port", done.stderr)
+
+    def test_version(self) -> None:
+        """The version is that of the agent, not of twistd."""
+        self.assertIn(f"harpd {__version__}", self.twistd("harpd", "--version").stdout)
 
     def test_daemon_with_our_log(self) -> None:
         """As twistd's daemon it logs where the logging file says."""
