@@ -65,7 +65,7 @@ class LibraryTests(HouseCase):
         self.assertEqual("procedures: none", self.library.status())
         self.loaded("x")
         self.assertEqual("procedures: 1", self.library.status())
-        self.load()
+        _ = self.load()
         self.starting[-1].errback(NotLoading("harpd.py:5:\nSyntaxError"))
         self.assertEqual(
             "procedures: 1; their file couldn't be loaded: harpd.py:5: SyntaxError",
