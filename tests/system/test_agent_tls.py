@@ -21,7 +21,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.testing.certificates import Authority, make_authority
-from tests.system.test_agent_processes import PROCEDURES, is_running
+from tests.system.agent_processes import is_running
+from tests.system.test_agent_processes import PROCEDURES
 
 USER, PASSWORD = "dispatcher", "opensesame"
 SECONDS = 20.0
