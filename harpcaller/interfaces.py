@@ -18,7 +18,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from harpcaller.wire.agent import Credentials
-from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec, Record
+from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client_answers import JobStatus, Record
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw

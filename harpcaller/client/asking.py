@@ -25,7 +25,8 @@ from typing import Any, Callable, Coroutine, Protocol, TypeVar
 
 from harpcaller.client.exceptions import CommunicationError
 from harpcaller.client.exchange import Dialogue, Exchange, may_ask_again
-from harpcaller.wire.client import Answer, Request
+from harpcaller.wire.client import Request
+from harpcaller.wire.client_answers import Answer
 
 #: How many connections are kept that nobody uses.
 _MAX_KEPT = 8

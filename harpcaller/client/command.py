@@ -30,16 +30,13 @@ from harpcaller.client.translation import refusal
 from harpcaller.wire.client import (
     Call,
     Cancel,
-    CancelOutcome,
     FollowStream,
     GetResult,
     GetStatus,
     JobId,
-    JobStatus,
     QueueSpec,
-    Submitted,
-    encode_status,
 )
+from harpcaller.wire.client_answers import CancelOutcome, JobStatus, Submitted, encode_status
 from harpcaller.wire.values import NotJSON, Raw, build, check, encode
 
 _named = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL).fullmatch

@@ -10,7 +10,8 @@ from types import TracebackType
 from harpcaller.client import asking
 from harpcaller.client.asking import Connections, finished
 from harpcaller.client.channel import Channel, open_socket, shown_address
-from harpcaller.wire.client import Answer, Request
+from harpcaller.wire.client import Request
+from harpcaller.wire.client_answers import Answer
 
 
 def blocking_connections(

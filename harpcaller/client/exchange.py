@@ -20,19 +20,8 @@ from typing import Protocol, TypeVar
 from harpcaller.client.exceptions import CommunicationError
 from harpcaller.errors import InvalidRequest, ProtocolError, RequestTooLarge, WireError
 from harpcaller.wire import agent
-from harpcaller.wire.client import (
-    Answer,
-    Call,
-    Cancel,
-    FollowStream,
-    GetResult,
-    NotEnded,
-    Record,
-    Request,
-    ToBeContinued,
-    decode_answer,
-    encode_request,
-)
+from harpcaller.wire.client import Call, Cancel, FollowStream, GetResult, Request, encode_request
+from harpcaller.wire.client_answers import Answer, NotEnded, Record, ToBeContinued, decode_answer
 from harpcaller.wire.conversation import Conversation, State
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong

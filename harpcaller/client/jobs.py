@@ -17,17 +17,8 @@ from harpcaller.client.translation import (
     refusal,
     result_or_raise,
 )
-from harpcaller.wire.client import (
-    Cancel,
-    CancelOutcome,
-    FollowStream,
-    GetResult,
-    GetStatus,
-    JobId,
-    JobStatus,
-    ReadStream,
-    Submitted,
-)
+from harpcaller.wire.client import Cancel, FollowStream, GetResult, GetStatus, JobId, ReadStream
+from harpcaller.wire.client_answers import CancelOutcome, JobStatus, Submitted
 
 
 class RecordIterator(ValueStream):

@@ -35,16 +35,8 @@ from harpcaller.client.terminal import (
 )
 from harpcaller.client.terminal import FAILED as NOT_ALL
 from harpcaller.client.translation import refusal
-from harpcaller.wire.client import (
-    Answer,
-    Call,
-    FollowStream,
-    GetResult,
-    JobId,
-    NotEnded,
-    Record,
-    Submitted,
-)
+from harpcaller.wire.client import Call, FollowStream, GetResult, JobId
+from harpcaller.wire.client_answers import Answer, NotEnded, Record, Submitted
 from harpcaller.wire.ending import Cancelled, Failed, Returned
 from harpcaller.wire.registry import HostList, ListHosts
 from harpcaller.wire.values import NULL, TRUE, Raw, build, encode

@@ -12,7 +12,8 @@ from harpcaller.client.asking import Asked, Channel, Connections, hear
 from harpcaller.client.exchange import AgentExchange
 from harpcaller.client.translation import python_value, refusal, refused, result_or_raise
 from harpcaller.wire.agent import Acknowledged, Message, Said
-from harpcaller.wire.client import FollowStream, ReadStream, Record
+from harpcaller.wire.client import FollowStream, ReadStream
+from harpcaller.wire.client_answers import Record
 
 _Self = TypeVar("_Self", bound="ValueStream")
 

@@ -15,18 +15,8 @@ from harpcaller.client.dispatcher import Dispatcher
 from harpcaller.client.interrupts import HeldInterrupts
 from harpcaller.client.progress import CONTROLS, ERASE, is_coloured, is_lively
 from harpcaller.client.translation import checked, refusal
-from harpcaller.wire.client import (
-    Answer,
-    Call,
-    Cancel,
-    CancelOutcome,
-    FollowStream,
-    GetResult,
-    JobId,
-    NotEnded,
-    Record,
-    encode_record,
-)
+from harpcaller.wire.client import Call, Cancel, FollowStream, GetResult, JobId
+from harpcaller.wire.client_answers import Answer, CancelOutcome, NotEnded, Record, encode_record
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned, members_of
 from harpcaller.wire.values import NULL, TRUE, Raw, build, encode, indented
 

@@ -21,15 +21,14 @@ from harpcaller.client.exceptions import (
 )
 from harpcaller.errors import InvalidJobId, InvalidRequest, RequestTooLarge
 from harpcaller.wire.client import (
-    Answer,
     Call,
     FollowStream,
-    NotEnded,
     QueueSpec,
     ReadStream,
     decode_request,
     encode_request,
 )
+from harpcaller.wire.client_answers import Answer, NotEnded
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
 from harpcaller.wire.values import NULL, NotJSON, Raw, decode, encode
 

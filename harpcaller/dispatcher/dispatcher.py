@@ -54,7 +54,8 @@ from harpcaller.interfaces import (
 from harpcaller.job.identity import new_job_id
 from harpcaller.job.patience import limits_of
 from harpcaller.logs.events import EventLog, forget
-from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec
+from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw

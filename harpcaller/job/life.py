@@ -22,7 +22,7 @@ import attrs
 from automat import TypeMachineBuilder
 
 from harpcaller.interfaces import Ended, Recorded, Started
-from harpcaller.wire.client import Record
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Cancelled, Ending
 from harpcaller.wire.values import Raw
 

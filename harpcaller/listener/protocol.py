@@ -29,7 +29,8 @@ from harpcaller.errors import InvalidRequest, RequestTooLarge, SystemFailure, Wi
 from harpcaller.interfaces import IDispatcher
 from harpcaller.listener.requests import answer
 from harpcaller.logs.events import EventLog, forget
-from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_request, encode_error
+from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_request
+from harpcaller.wire.client_answers import encode_error
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
 _log = EventLog("listener")

@@ -11,8 +11,6 @@ from typing import assert_never
 
 from harpcaller.interfaces import IDispatcher, Page
 from harpcaller.wire.client import (
-    CONTINUE,
-    NO_RESULT,
     Call,
     Cancel,
     FollowStream,
@@ -20,6 +18,10 @@ from harpcaller.wire.client import (
     GetStatus,
     ReadStream,
     Request,
+)
+from harpcaller.wire.client_answers import (
+    CONTINUE,
+    NO_RESULT,
     encode_cancelled,
     encode_ending,
     encode_record,

@@ -21,7 +21,8 @@ from harpcaller.store.files import Content, Summary, ended_at, head, started_at,
 from harpcaller.store.index import Index, IndexLost, Row
 from harpcaller.store.recovery import all_jobs
 from harpcaller.store.shelf import Shelf
-from harpcaller.wire.client import JobId, JobStatus
+from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import JobStatus
 
 _T = TypeVar("_T")
 

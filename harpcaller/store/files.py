@@ -29,7 +29,8 @@ from harpcaller.store.records import (
     parse_time,
     place,
 )
-from harpcaller.wire.client import JobId, Record
+from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import Record
 
 # A short job is read whole with its first chunk.
 _FIRST = 8 * 1024

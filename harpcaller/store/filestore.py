@@ -47,7 +47,8 @@ from harpcaller.store.records import fact_line, head_line
 from harpcaller.store.segments import SegmentWriter, entry, pruned_line
 from harpcaller.store.shelf import Shelf
 from harpcaller.store.sizes import Durability, Sizes
-from harpcaller.wire.client import Call, JobId, JobStatus
+from harpcaller.wire.client import Call, JobId
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending
 
 _T = TypeVar("_T")

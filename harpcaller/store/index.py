@@ -17,7 +17,8 @@ import attrs
 
 from harpcaller.logs.events import EventLog
 from harpcaller.store.disk import Disk
-from harpcaller.wire.client import Call, JobId, JobStatus
+from harpcaller.wire.client import Call, JobId
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.values import Raw
 
 # A new number makes every older index be thrown away.

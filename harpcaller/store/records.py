@@ -33,12 +33,12 @@ from harpcaller.wire.client import (
     Call,
     JobId,
     QueueSpec,
-    Record,
     as_arguments,
     as_queue_name,
     call_members,
     queue_member,
 )
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Ending, Failed, Raised, from_members, members_of
 from harpcaller.wire.values import (
     MAX_DEPTH,

@@ -24,7 +24,8 @@ from harpcaller.interfaces import (
     Pruned,
     StoredJob,
 )
-from harpcaller.wire.client import Call, JobId, JobStatus, Record
+from harpcaller.wire.client import Call, JobId
+from harpcaller.wire.client_answers import JobStatus, Record
 from harpcaller.wire.ending import Cancelled, Ending, Failed
 from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw, canonical

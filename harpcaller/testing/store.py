@@ -29,7 +29,8 @@ from harpcaller.interfaces import (
     StoredJob,
     Submitted,
 )
-from harpcaller.wire.client import Call, JobId, JobStatus, Record
+from harpcaller.wire.client import Call, JobId
+from harpcaller.wire.client_answers import JobStatus, Record
 from harpcaller.wire.ending import Ending
 
 _T = TypeVar("_T")

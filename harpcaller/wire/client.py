@@ -1,7 +1,6 @@
-"""Client to dispatcher and back: requests and answers (``doc/protocol`` §1).
+"""Client to dispatcher: requests (``doc/protocol`` §1); :mod:`.client_answers` is the way back.
 
-Both directions of both sides are here, so that the daemon and the client library
-cannot disagree.
+Writing and reading are both here, so that the daemon and the client library cannot disagree.
 """
 
 from __future__ import annotations
@@ -9,15 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, NewType, Union
 
-from harpcaller.errors import InvalidRequest, ProtocolError
-from harpcaller.wire.ending import Ending, Failed, from_members, members_of
-from harpcaller.wire.procedures import ProcedureList, as_procedures
+from harpcaller.errors import InvalidRequest
 from harpcaller.wire.registry import (
-    HostList,
     ListHosts,
     ListProceduresOf,
     RegistryRequest,
-    as_hosts,
     decode_list_hosts,
     decode_list_procedures,
     registry_members,
@@ -34,7 +29,6 @@ from harpcaller.wire.values import (
     as_object,
     as_seconds,
     as_string,
-    as_time,
     build,
     canonical,
     encode,
@@ -135,9 +129,6 @@ class ReadStream:
 Request = Union[Call, GetResult, GetStatus, Cancel, FollowStream, ReadStream, RegistryRequest]
 
 
-# --- Requests ----------------------------------------------------------------------------
-
-
 def decode_request(line: bytes) -> Request:
     """Read one request line.
 
@@ -221,26 +212,27 @@ def as_queue_name(raw: Raw, field: str) -> Raw:
 
 
 def _decode_get_result(found: dict[str, Raw]) -> GetResult:
-    return GetResult(_job_id(found, "get_result"), as_boolean(found.get("wait", TRUE), "wait"))
+    return GetResult(job_id_of(found, "get_result"), as_boolean(found.get("wait", TRUE), "wait"))
 
 
 def _decode_get_status(found: dict[str, Raw]) -> GetStatus:
-    return GetStatus(_job_id(found, "get_status"))
+    return GetStatus(job_id_of(found, "get_status"))
 
 
 def _decode_cancel(found: dict[str, Raw]) -> Cancel:
-    return Cancel(_job_id(found, "cancel"))
+    return Cancel(job_id_of(found, "cancel"))
 
 
 def _decode_follow_stream(found: dict[str, Raw]) -> FollowStream:
-    return FollowStream(_job_id(found, "follow_stream"), **_position(found))
+    return FollowStream(job_id_of(found, "follow_stream"), **_position(found))
 
 
 def _decode_read_stream(found: dict[str, Raw]) -> ReadStream:
-    return ReadStream(_job_id(found, "read_stream"), **_position(found))
+    return ReadStream(job_id_of(found, "read_stream"), **_position(found))
 
 
-def _job_id(found: dict[str, Raw], key: str) -> JobId:
+def job_id_of(found: dict[str, Raw], key: str) -> JobId:
+    """Read a job's id, which may be any string: whether there is such a job is told later."""
     return JobId(as_string(found[key], key))
 
 
@@ -308,227 +300,3 @@ def call_members(call: Call) -> dict[str, Raw]:
 def queue_member(queue: QueueSpec) -> Raw:
     """Write ``{"name":..., "concurrency":...}``."""
     return build({"name": queue.name, "concurrency": encode(queue.concurrency)})
-
-
-# --- Answers -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The call has become a job, and the job is on disk."""
-
-    job_id: JobId
-
-
-@dataclass(frozen=True)
-class NotEnded:
-    """``no_result``: the job still runs or waits."""
-
-
-@dataclass(frozen=True)
-class CancelOutcome:
-    """Whether the job is cancelled now because somebody asked."""
-
-    cancelled: bool
-
-
-@dataclass(frozen=True)
-class Record:
-    """One thing that a streaming procedure said.
-
-    Attributes:
-        number: Its place in the stream, from 0.
-        data: What was said, as bytes.
-        time: When the dispatcher heard it, in Unix seconds; None from one that doesn't tell.
-    """
-
-    number: int
-    data: Raw
-    time: float | None = None
-
-
-@dataclass(frozen=True)
-class ToBeContinued:
-    """``continue``: these were all the records that there are now."""
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    """What a job is and how far it came; times are Unix seconds."""
-
-    host: str
-    procedure: str
-    arguments: Raw
-    submitted_at: float
-    started_at: float | None
-    ended_at: float | None
-    info: Raw
-    queue_name: Raw | None = None
-
-    @property
-    def state(self) -> str:
-        """Say it in a word: queued, running or ended."""
-        if self.ended_at is not None:
-            return "ended"
-        return "queued" if self.started_at is None else "running"
-
-
-NO_RESULT = b'{"no_result":true}\n'
-CONTINUE = b'{"continue":true}\n'
-
-
-def encode_submitted(job_id: JobId) -> bytes:
-    """Answer a call."""
-    return b'{"harpcaller":1,"job_id":"%s"}\n' % job_id.encode("ascii")
-
-
-def encode_cancelled(cancelled: bool) -> bytes:
-    """Answer a cancel."""
-    return b'{"cancelled":%s}\n' % (TRUE if cancelled else FALSE)
-
-
-def encode_ending(ending: Ending) -> bytes:
-    """Answer with the end result."""
-    return build(members_of(ending)) + b"\n"
-
-
-def encode_error(type_: str, message: str) -> bytes:
-    """Answer with an error that isn't a job's ending."""
-    return encode_ending(Failed(type_, message))
-
-
-def encode_record(record: Record) -> bytes:
-    """Write one line of a stream."""
-    if record.time is None:
-        return b'{"packet":%d,"data":%s}\n' % (record.number, record.data)
-    return b'{"packet":%d,"data":%s,"time":%s}\n' % (
-        record.number,
-        record.data,
-        encode(record.time),
-    )
-
-
-def call_summary(status: JobStatus) -> Raw:
-    """Write ``{"host":..., "procedure":..., "arguments":...}``, as status and lists show it."""
-    return build(
-        {
-            "host": encode(status.host),
-            "procedure": encode(status.procedure),
-            "arguments": status.arguments,
-        }
-    )
-
-
-def time_summary(status: JobStatus, scale: int = 1) -> Raw:
-    """Write the three times as whole numbers: of seconds, or of milliseconds with scale 1000."""
-    times = (
-        ("submit", status.submitted_at),
-        ("start", status.started_at),
-        ("end", status.ended_at),
-    )
-    # Rounded first to what a float of our days still holds: 1455282411.001 * 1000 is a
-    # little less than 1455282411001.
-    return build(
-        {key: NULL if time is None else encode(int(round(time * scale, 3))) for key, time in times}
-    )
-
-
-def encode_status(status: JobStatus) -> bytes:
-    """Answer a get_status."""
-    return (
-        build(
-            {
-                "call": call_summary(status),
-                "time": time_summary(status),
-                "info": status.info,
-                "queue": NULL if status.queue_name is None else status.queue_name,
-                "state": encode(status.state),
-                "time_ms": time_summary(status, 1000),
-            }
-        )
-        + b"\n"
-    )
-
-
-Answer = Union[
-    Submitted,
-    NotEnded,
-    CancelOutcome,
-    Record,
-    ToBeContinued,
-    JobStatus,
-    HostList,
-    ProcedureList,
-    Ending,
-]
-
-
-def decode_answer(line: bytes, request: Request) -> Answer:
-    """Read one answer line to the given request; fields that aren't known are passed over.
-
-    Raises:
-        ProtocolError: It isn't an answer to such a request.
-    """
-    try:
-        found = members(line)
-        answer = _answer(found, request)
-    except (NotJSON, BadField) as error:
-        raise ProtocolError(f"the dispatcher's answer: {error}") from None
-    if answer is None:
-        raise ProtocolError("the dispatcher's answer is of no known kind")
-    return answer
-
-
-def _answer(found: dict[str, Raw], request: Request) -> Answer | None:
-    if "error" in found:
-        return from_members({"error": found["error"]})
-    if isinstance(request, Call):
-        return Submitted(_job_id(found, "job_id")) if "job_id" in found else None
-    if isinstance(request, Cancel):
-        if "cancelled" not in found:
-            return None
-        return CancelOutcome(as_boolean(found["cancelled"], "cancelled"))
-    if isinstance(request, GetStatus):
-        return _decode_status(found) if "call" in found else None
-    if isinstance(request, ListHosts):
-        return as_hosts(found["hosts"]) if "hosts" in found else None
-    if isinstance(request, ListProceduresOf):
-        return as_procedures(found["procedures"]) if "procedures" in found else None
-    if isinstance(request, (FollowStream, ReadStream)):
-        if "packet" in found and "data" in found:
-            time = found.get("time")
-            return Record(
-                as_integer(found["packet"], "packet"),
-                found["data"],
-                None if time is None else as_time(time, "time"),
-            )
-        if found.get("continue") == TRUE:
-            return ToBeContinued()
-    elif found.get("no_result") == TRUE:
-        return NotEnded()
-    return from_members(found)
-
-
-def _decode_status(found: dict[str, Raw]) -> JobStatus:
-    call = as_object(found["call"], "call")
-    times = as_object(found.get("time_ms", found.get("time", NULL)), "time")
-    scale = 1000 if "time_ms" in found else 1
-    for needed in ("host", "procedure", "arguments"):
-        if needed not in call:
-            raise BadField(f"call.{needed}: missing")
-
-    def time(key: str) -> float | None:
-        raw = times.get(key, NULL)
-        return None if raw == NULL else as_time(raw, f"time.{key}") / scale
-
-    queue_name = found.get("queue", NULL)
-    return JobStatus(
-        host=as_string(call["host"], "call.host"),
-        procedure=as_string(call["procedure"], "call.procedure"),
-        arguments=call["arguments"],
-        submitted_at=time("submit") or 0.0,
-        started_at=time("start"),
-        ended_at=time("end"),
-        info=found.get("info", NULL),
-        queue_name=None if queue_name == NULL else queue_name,
-    )

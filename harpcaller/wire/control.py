@@ -11,11 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Callable, ClassVar, NewType, Sequence, Union, cast, get_type_hints
 
 from harpcaller.errors import InvalidRequest, WireError
-from harpcaller.wire.client import (
-    DEFAULT_MAX_REQUEST_SIZE,
-    JobId,
-    as_queue_name,
-)
+from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, JobId, as_queue_name
 from harpcaller.wire.values import (
     FALSE,
     TRUE,

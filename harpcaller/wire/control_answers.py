@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Union
 
 from harpcaller.errors import ProtocolError, WireError
-from harpcaller.wire.client import JobId, JobStatus, call_summary, time_summary
+from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import JobStatus, call_summary, time_summary
 from harpcaller.wire.control import ConfigRejected
 from harpcaller.wire.ending import complaint
 from harpcaller.wire.values import (

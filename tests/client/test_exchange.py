@@ -10,19 +10,21 @@ from harpcaller.client.exceptions import CommunicationError, HarpException
 from harpcaller.client.exchange import AgentExchange, Exchange, may_ask_again
 from harpcaller.wire.agent import Acknowledged, Credentials, Message, ProcedureCall, Said
 from harpcaller.wire.client import (
-    Answer,
     Call,
     Cancel,
-    CancelOutcome,
     FollowStream,
     GetResult,
     GetStatus,
     JobId,
+    ReadStream,
+    Request,
+)
+from harpcaller.wire.client_answers import (
+    Answer,
+    CancelOutcome,
     JobStatus,
     NotEnded,
-    ReadStream,
     Record,
-    Request,
     Submitted,
     ToBeContinued,
 )

@@ -27,7 +27,8 @@ from harpcaller.client.translation import (
     refused,
     result_or_raise,
 )
-from harpcaller.wire.client import Call, FollowStream, JobId, NotEnded, QueueSpec, Submitted
+from harpcaller.wire.client import Call, FollowStream, JobId, QueueSpec
+from harpcaller.wire.client_answers import NotEnded, Submitted
 from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised, Returned
 from harpcaller.wire.values import EMPTY_LIST, Raw
 

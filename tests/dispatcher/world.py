@@ -17,7 +17,8 @@ from harpcaller.testing.caller import FakeCall, FakeCaller
 from harpcaller.testing.dispatcher import FakeHosts
 from harpcaller.testing.store import MemoryJobStore
 from harpcaller.wire.agent import Credentials
-from harpcaller.wire.client import Call, JobId, JobStatus, QueueSpec, Record
+from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client_answers import JobStatus, Record
 from harpcaller.wire.ending import Ending, Returned
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase

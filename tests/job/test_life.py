@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.interfaces import Ended, Fact, Recorded, Started
 from harpcaller.job.life import Life, new_life
-from harpcaller.wire.client import Record
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
 from harpcaller.wire.values import Raw
 

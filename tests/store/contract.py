@@ -6,7 +6,8 @@ from zope.interface.verify import verifyObject
 
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import IJobStore, LeftOver, Page, Pruned, Started, Submitted
-from harpcaller.wire.client import JobId, JobStatus, QueueSpec
+from harpcaller.wire.client import JobId, QueueSpec
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised
 from harpcaller.wire.values import Raw
 from tests.store.jobs import DONE, StoreCase, call, ended, job, record

@@ -17,7 +17,8 @@ from harpcaller.interfaces import (
     StoredJob,
     Submitted,
 )
-from harpcaller.wire.client import Call, JobId, QueueSpec, Record
+from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Ending, Returned
 from harpcaller.wire.values import Raw, encode
 from tests.house import HouseCase

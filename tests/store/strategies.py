@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from harpcaller.interfaces import Ended, Recorded, Started, Submitted
-from harpcaller.wire.client import Call, QueueSpec, Record
+from harpcaller.wire.client import Call, QueueSpec
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
 from harpcaller.wire.values import Raw, encode
 

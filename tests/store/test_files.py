@@ -15,7 +15,7 @@ from harpcaller.interfaces import Page, Started, Submitted
 from harpcaller.store import files, records
 from harpcaller.store.files import Content
 from harpcaller.store.layout import job_path
-from harpcaller.wire.client import Record
+from harpcaller.wire.client_answers import Record
 from tests.house import HouseCase
 from tests.store.fakes import FaultyDisk
 from tests.store.filecase import write_file

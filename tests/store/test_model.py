@@ -20,7 +20,8 @@ from harpcaller.store.filestore import FileJobStore
 from harpcaller.store.layout import INDEX
 from harpcaller.store.sizes import Sizes
 from harpcaller.testing.store import MemoryJobStore
-from harpcaller.wire.client import JobId, Record
+from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 from tests.store import strategies

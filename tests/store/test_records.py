@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from harpcaller.interfaces import Ended, Recorded, Started, Submitted
 from harpcaller.store import records
-from harpcaller.wire.client import Call, JobId, QueueSpec, Record
+from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Failed, Returned
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase

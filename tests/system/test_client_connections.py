@@ -14,7 +14,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 import harp
 from harpcaller.client.channel import Channel
 from harpcaller.client.dispatcher import Dispatcher
-from harpcaller.wire.client import Call, GetResult, JobId, ReadStream, Record
+from harpcaller.wire.client import Call, GetResult, JobId, ReadStream
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Returned
 from harpcaller.wire.values import EMPTY_LIST, Raw
 from tests.client.fake_dispatcher import Close, FakeDispatcher, Jobs, Reset, Script, Step, line

@@ -26,7 +26,8 @@ from harpcaller.control.cli import main
 from harpcaller.control.server import ControlSocket, ControlSocketError
 from harpcaller.testing.dispatcher import FakeDaemon, FakeDispatcher
 from harpcaller.wire import control
-from harpcaller.wire.client import JobId, JobStatus
+from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Cancelled
 from harpcaller.wire.values import decode
 from tests.control.world import World

@@ -8,7 +8,8 @@ from harpcaller.errors import InvalidJobId, StorageError, UnknownHost
 from harpcaller.interfaces import Host, IDaemon, IDispatcher, IFollower, IHosts, Page
 from harpcaller.testing.dispatcher import Bell, FakeDaemon, FakeDispatcher, FakeHosts
 from harpcaller.wire.agent import Credentials
-from harpcaller.wire.client import Call, JobId, QueueSpec, Record
+from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Cancelled, Failed, Returned
 from harpcaller.wire.procedures import Procedure, ProcedureList
 from harpcaller.wire.values import Raw

@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.errors import InvalidJobId, InvalidRequest, ProtocolError
 from harpcaller.wire import control
-from harpcaller.wire.client import JobId, JobStatus
+from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.control import (
     COMMANDS,
     Command,

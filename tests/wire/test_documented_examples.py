@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller import errors
-from harpcaller.wire import agent, client, registry
+from harpcaller.wire import agent, client, client_answers, registry
 from harpcaller.wire.conversation import Conversation, State
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.procedures import ProcedureList
@@ -34,27 +34,27 @@ def examples(kind: str) -> Iterator[list[tuple[str, bytes]]]:
             yield [(line[:2], line[3:].encode()) for line in lines]
 
 
-def encoded_answer(answer: client.Answer) -> bytes:
+def encoded_answer(answer: client_answers.Answer) -> bytes:
     """Write an answer as the dispatcher does."""
     match answer:
-        case client.Submitted():
-            return client.encode_submitted(answer.job_id)
-        case client.NotEnded():
-            return client.NO_RESULT
-        case client.ToBeContinued():
-            return client.CONTINUE
-        case client.CancelOutcome():
-            return client.encode_cancelled(answer.cancelled)
-        case client.Record():
-            return client.encode_record(answer)
-        case client.JobStatus():
-            return client.encode_status(answer)
+        case client_answers.Submitted():
+            return client_answers.encode_submitted(answer.job_id)
+        case client_answers.NotEnded():
+            return client_answers.NO_RESULT
+        case client_answers.ToBeContinued():
+            return client_answers.CONTINUE
+        case client_answers.CancelOutcome():
+            return client_answers.encode_cancelled(answer.cancelled)
+        case client_answers.Record():
+            return client_answers.encode_record(answer)
+        case client_answers.JobStatus():
+            return client_answers.encode_status(answer)
         case registry.HostList():
             return registry.encode_hosts(answer.names)
         case ProcedureList():
             return registry.encode_procedures(answer)
         case _:
-            return client.encode_ending(answer)
+            return client_answers.encode_ending(answer)
 
 
 class DocumentedExamplesTests(SynchronousTestCase):
@@ -77,7 +77,7 @@ class DocumentedExamplesTests(SynchronousTestCase):
                     self.assertEqual(request, client.decode_request(client.encode_request(request)))
                 else:
                     assert request is not None
-                    answer = client.decode_answer(line, request)
+                    answer = client_answers.decode_answer(line, request)
                     self.assertEqual(line + b"\n", encoded_answer(answer))
 
     def test_client_refused(self) -> None:
@@ -86,7 +86,7 @@ class DocumentedExamplesTests(SynchronousTestCase):
             for (_, request), (_, answer) in zip(block[::2], block[1::2], strict=True):
                 error = self.assertRaises(errors.InvalidRequest, client.decode_request, request)
                 self.assertEqual(
-                    answer + b"\n", client.encode_error(error.wire_type, error.message)
+                    answer + b"\n", client_answers.encode_error(error.wire_type, error.message)
                 )
 
     def test_dispatcher_and_agent(self) -> None:
