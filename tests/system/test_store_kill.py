@@ -35,7 +35,8 @@ _WRITER = """
     from harpcaller.store.disk import RealDisk
     from harpcaller.store.filestore import FileJobStore
     from harpcaller.store.sizes import Sizes
-    from harpcaller.wire.client import Call, Record
+    from harpcaller.wire.client import Call
+    from harpcaller.wire.client_answers import Record
     from harpcaller.wire.ending import Returned
     from harpcaller.wire.values import Raw
 
