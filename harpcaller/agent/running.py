@@ -150,6 +150,8 @@ def _relay(call: RunningCall, core: Core, lines: bytes) -> None:
 @_waiting.upon(RunningCall.answered).to(_answered)
 @_running.upon(RunningCall.answered).to(_answered)
 def _answer(call: RunningCall, core: Core, line: bytes) -> None:
+    if line.startswith(b'{"exception":'):
+        core.ended_as = "exception"
     core.caller.finish(line)
     core.wait(call, core.grace_seconds)
 

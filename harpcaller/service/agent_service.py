@@ -87,7 +87,8 @@ def check_files(command: CommandLine) -> int:
         print(f"harpd: {problem}", file=sys.stderr)
     if verdict.problems:
         return 1
-    print(f"harpd: the configuration is fine; {verdict.procedures} procedures")
+    noun = "procedure" if verdict.procedures == 1 else "procedures"
+    print(f"harpd: the configuration is fine; {verdict.procedures} {noun}")
     return 0
 
 

@@ -73,6 +73,13 @@ class LifeTests(RunningCase):
         self.assertEqual(["result"], self.over)
         self.assertEqual([], self.process.ends)
 
+    def test_exception_is_told_to_the_operator(self) -> None:
+        """The log says of a call that raised that it did."""
+        call = self.begin()
+        call.answered(b'{"exception":{"type":"ValueError","message":"no"}}\n')
+        call.exited("normally")
+        self.assertEqual(["exception"], self.over)
+
     def test_runs_when_it_may(self) -> None:
         """Nothing is run and no time passes before the call may run."""
         call = self.begin(LIMIT, runs=False)
