@@ -110,7 +110,7 @@ class Dispatcher:
         self._now = now
         self._random_bytes = random_bytes
         self._living: dict[JobId, LivingJob] = {}
-        self._running: set[LivingJob] = set()
+        self._running: dict[LivingJob, None] = {}  # in the order of their starts
         self._none_running = Crowd(clock)
         self._ends_under_way = 0
         self._no_ends_under_way = Crowd(clock)
@@ -186,7 +186,7 @@ class Dispatcher:
     # --- Running -----------------------------------------------------------------------
 
     def _start(self, job: LivingJob, call: Call | None) -> None:
-        self._running.add(job)
+        self._running[job] = None
         job.run = Deferred.fromCoroutine(self._run(job, call))
         forget(job.run, _log, "job.bug")
 
@@ -294,7 +294,7 @@ class Dispatcher:
     def _dismiss(self, job: LivingJob) -> None:
         """Let go of a job that is over, and tell those who wait for that."""
         del self._living[job.job_id]
-        self._running.discard(job)
+        self._running.pop(job, None)
         if job.place is not None:
             job.place.leave()
         job.ended()
