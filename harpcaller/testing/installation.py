@@ -24,7 +24,7 @@ from harpcaller.testing.certificates import make_authority
 from harpcaller.wire.values import decode, encode
 
 #: How long anything may take before it has gone wrong, in seconds.
-PATIENCE = 30.0
+PATIENCE = 60.0
 #: The name that the agent has in the registry.
 HOST = "web01.example.net"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Union
 
 #: How long a test may hang before it fails, in seconds.
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Close:

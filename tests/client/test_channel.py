@@ -59,7 +59,7 @@ class ChannelTests(SynchronousTestCase):
         received = threading.Thread(target=self.refuse)
         received.start()
         self.send(b"x" * 10_000_000)
-        received.join(10)
+        received.join(60)
         self.assertEqual((True, True), (self.channel.lost, 0 < self.channel.sent < 10_000_000))
         self.assertEqual(b"too large", self.receive())
 

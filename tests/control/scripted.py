@@ -37,7 +37,7 @@ class ScriptedDaemon:
         if self._listening.fileno() < 0:
             return
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         for connection in (*self._kept, self._listening):
             connection.close()
 

@@ -67,7 +67,7 @@ def is_running(pid: int) -> bool:
 
 
 class ProcessCase(TestCase):
-    timeout = 30
+    timeout = 120
     procedures = ""
     cgroups = True
 

@@ -27,7 +27,7 @@ reactor = cast(Reactor, installed)
 
 
 class DaemonCase(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()

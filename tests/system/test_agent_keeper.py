@@ -60,7 +60,7 @@ WAIT = "    print('ready', flush=True)\n    time.sleep(60)\n"
 
 
 class KeeperTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     def start(self, work: str) -> subprocess.Popen[str]:
         self.folder = Path(self.mktemp())

@@ -25,7 +25,7 @@ from tests.system.agent_processes import is_running
 from tests.system.test_agent_processes import PROCEDURES
 
 USER, PASSWORD = "dispatcher", "opensesame"
-SECONDS = 20.0
+SECONDS = 60.0
 
 CONFIG = """
 network:

@@ -39,7 +39,7 @@ from tests.call.calling import CALL, FINE, FakeSink
 
 
 class CallingCase(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         authority = make_authority()

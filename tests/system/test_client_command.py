@@ -335,7 +335,7 @@ class ProcessTests(CommandCase):
             env=self.environ(),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
 
@@ -351,7 +351,7 @@ class ProcessTests(CommandCase):
             self.command("result", "j"),
             env={**self.environ(), "PYTHONIOENCODING": "latin-1"},
             capture_output=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
         self.assertEqual((0, '"\u20ac"\n'.encode()), (done.returncode, done.stdout))
@@ -368,7 +368,7 @@ class ProcessTests(CommandCase):
         assert running.stdout is not None and running.stderr is not None
         self.assertEqual(b'{"i": 0}\n', running.stdout.readline())
         running.stdout.close()
-        self.assertEqual((141, b""), (running.wait(30), running.stderr.read()))
+        self.assertEqual((141, b""), (running.wait(60), running.stderr.read()))
         running.stderr.close()
 
     def test_full_disk(self) -> None:
@@ -379,7 +379,7 @@ class ProcessTests(CommandCase):
                 env=self.environ(),
                 stdout=full,
                 stderr=subprocess.PIPE,
-                timeout=30,
+                timeout=100,
                 check=False,
             )
         self.assertEqual(
@@ -397,7 +397,7 @@ class ProcessTests(CommandCase):
             env={**os.environ, "PYTHONPATH": str(Path(harpcaller.__file__).parents[1])},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
         self.assertEqual((0, "[]"), (done.returncode, done.stdout.splitlines()[-1]))

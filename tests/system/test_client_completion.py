@@ -22,7 +22,7 @@ from tests.system.test_client_several import SeveralCase
 #: What a name may not do, wherever it comes from.
 NASTY = "$(touch owned)`touch owned`;touch owned"
 #: Seconds in which a shell must have answered.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def described(name: str, streaming: bool = False) -> dict[str, Any]:

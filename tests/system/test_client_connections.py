@@ -191,7 +191,7 @@ class BrokenTests(ConnectionCase):
         try:
             error = self.assertRaises(harp.HarpException, rpc.web01.echo, "x" * 30_000_000)
         finally:
-            thread.join(10)
+            thread.join(60)
         # The kernel may throw away what was told when it resets the connection.
         self.assertIsInstance(error, (harp.RemoteError, harp.CommunicationError))
 
@@ -337,7 +337,7 @@ class SharedTests(ConnectionCase):
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
         self.assertEqual([True] * 8, found)
 
     def test_fork(self) -> None:
@@ -346,7 +346,7 @@ class SharedTests(ConnectionCase):
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", _FORKING, str(self.fake.port)],
             capture_output=True,
-            timeout=60,
+            timeout=100,
             check=False,
         )
         self.assertEqual((0, b""), (done.returncode, done.stderr))

@@ -59,7 +59,7 @@ class LoopsTests(SynchronousTestCase):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
         self.assertEqual([True] * 60, found)
 
     def test_stream_that_is_let_go(self) -> None:

@@ -540,7 +540,7 @@ class CancellingContract(FaceCase):
         await self.face.pause(0.05)
         peer, _ = listener.accept()
         with peer:
-            peer.settimeout(10)
+            peer.settimeout(60)
             with contextlib.suppress(ConnectionResetError):
                 while peer.recv(10_000):
                     pass

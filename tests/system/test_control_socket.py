@@ -44,7 +44,7 @@ class Counting(FakeDispatcher):
 
 
 class SocketCase(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         self.directory = tempfile.mkdtemp()  # trial's own is too long for a socket's path
@@ -61,7 +61,7 @@ class SocketCase(TestCase):
     def client(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
         self.addCleanup(client.close)
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(self.path)
         return client
 
@@ -290,7 +290,7 @@ class ToolTests(SocketCase):
     async def test_status_waits_for_start_up(self) -> None:
         """From no socket at all to the end of the start-up."""
         self.world.daemon = FakeDaemon(started=False)
-        waiting = self.run_tool("status", "--wait", "--timeout=20")
+        waiting = self.run_tool("status", "--wait", "--timeout=60")
         answer = Deferred.fromCoroutine(waiting)
         await deferLater(reactor, 0.1)
         self.serve()
@@ -323,7 +323,7 @@ class ProcessTests(SocketCase):
             subprocess.run,
             [sys.executable, "-c", code, f"--socket={self.path}", *argv],
             capture_output=True,
-            timeout=20,
+            timeout=100,
         )
         return done.returncode, (done.stdout + done.stderr).decode()
 
@@ -355,7 +355,7 @@ class ProcessTests(SocketCase):
                 ' echo "${PIPESTATUS[0]}"',
             ],
             capture_output=True,
-            timeout=20,
+            timeout=100,
         )
         lines = done.stdout.splitlines()
         self.assertEqual((b"", 2, b"0"), (done.stderr, len(lines), lines[-1]))
@@ -366,7 +366,7 @@ class ProcessTests(SocketCase):
             subprocess.run,
             [sys.executable, "-m", "harpcaller.control.cli", "start", "--config=/nonesuch"],
             capture_output=True,
-            timeout=20,
+            timeout=100,
             cwd=self.directory,
         )
         # Without a configuration it can't start, but it is the one that says so.

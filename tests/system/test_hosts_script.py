@@ -43,7 +43,7 @@ def alive(pid: int) -> bool:
 
 
 class RealCase(TestCase):
-    timeout = 60
+    timeout = 120
     runner: IProcessRunner
 
     def setUp(self) -> None:

@@ -26,7 +26,7 @@ CALL = b'{"harpcaller":1,"host":"web01","procedure":"p","arguments":[]}\n'
 
 
 class ListenerTests(TestCase):
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         self.clock = IReactorTime(reactor)
@@ -46,7 +46,7 @@ class ListenerTests(TestCase):
         """Connect, and do this in a thread; gives what it returns."""
 
         def run() -> _T:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
                 return does(connection)
 
         return deferToThread(run)

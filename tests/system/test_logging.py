@@ -31,7 +31,7 @@ log.info("after")
 
 
 class LoggingTests(TestCase):
-    timeout = 60
+    timeout = 120
 
     def test_events_of_a_process(self) -> None:
         """Early ones, bugs and the library's own come out; what is printed stays as it is."""

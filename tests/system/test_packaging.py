@@ -258,7 +258,7 @@ class InstalledTests(TestCase):
         said = site.environment.run("harp", "call", where, HOST, "double", "21")
         self.assertEqual("42", said.splitlines()[-1])
         site.environment.run("harpcallerd", f"--socket={site.socket}", "stop", "--timeout=30")
-        self.assertEqual(0, dispatcher.process.wait(30))
+        self.assertEqual(0, dispatcher.process.wait(60))
         self.assertEqual(0, agent.stop())
 
 

@@ -28,7 +28,7 @@ class CommandTests(SynchronousTestCase):
             input=typed,
             capture_output=True,
             check=False,
-            timeout=20,
+            timeout=100,
         )
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -13,7 +13,7 @@ AGENT_EXAMPLES = Path(__file__).parents[2] / "etc" / "harpd"
 
 
 class ServiceFileTests(TestCase):
-    timeout = 60
+    timeout = 120
 
     def needed(self, tool: str) -> str:
         path = shutil.which(tool) or shutil.which(tool, path="/usr/sbin:/sbin")

@@ -27,7 +27,7 @@ def watched_through() -> int:
 
 
 class INotifyTests(TestCase):
-    timeout = 10
+    timeout = 120
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
