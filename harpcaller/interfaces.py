@@ -17,49 +17,18 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from harpcaller.facts import Ended as Ended
+from harpcaller.facts import Fact as Fact
+from harpcaller.facts import Page as Page
+from harpcaller.facts import Recorded as Recorded
+from harpcaller.facts import Started as Started
+from harpcaller.facts import Submitted as Submitted
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call, JobId, QueueSpec
-from harpcaller.wire.client_answers import JobStatus, Record
+from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
-
-# --- A job's life as facts -----------------------------------------------------------------
-
-
-@attrs.frozen
-class Submitted:
-    """A call became a job.  Its queue carries the concurrency that is in force there."""
-
-    call: Call
-    at: float
-
-
-@attrs.frozen
-class Started:
-    """The job's turn came."""
-
-    at: float
-
-
-@attrs.frozen
-class Recorded:
-    """The agent said something; ``record.time`` is set."""
-
-    record: Record
-
-
-@attrs.frozen
-class Ended:
-    """The job ended, in one way or the other."""
-
-    ending: Ending
-    at: float
-
-
-#: What happens to a job, in the order ``Submitted Started? Recorded* Ended``.
-Fact = Submitted | Started | Recorded | Ended
-
 
 # --- Store ---------------------------------------------------------------------------------
 
@@ -81,14 +50,6 @@ class LeftOver:
     submitted_at: float
     started_at: float | None
     records: int
-
-
-@attrs.frozen
-class Page:
-    """Some records of a job, and its ending once no more records follow them."""
-
-    records: tuple[Record, ...]
-    ending: Ending | None
 
 
 @attrs.frozen

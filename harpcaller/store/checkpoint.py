@@ -23,7 +23,8 @@ from harpcaller.store.catalogue import Catalogue
 from harpcaller.store.disk import Disk
 from harpcaller.store.index import shrink
 from harpcaller.store.lane import Lane
-from harpcaller.store.recovery import remove_segments, replay_again, write_living
+from harpcaller.store.recovery import remove_segments, replay_again
+from harpcaller.store.roster import write_living
 from harpcaller.store.shelf import Shelf
 from harpcaller.wire.client import JobId
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import attrs
 
 from harpcaller.errors import InvalidJobId, StorageError
-from harpcaller.interfaces import Ended, Page
+from harpcaller.facts import Ended, Page
 from harpcaller.store.disk import Disk
 from harpcaller.store.layout import job_path
 from harpcaller.store.records import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from harpcaller.interfaces import Ended, Fact, Recorded, Started, Submitted
+from harpcaller.facts import Ended, Fact, Recorded, Started, Submitted
 from harpcaller.wire.client import JobId
 
 

@@ -22,8 +22,8 @@ from harpcaller.store.recovery import (
     remove_job,
     remove_segments,
     replay,
-    write_living,
 )
+from harpcaller.store.roster import write_living
 from harpcaller.store.segments import SegmentWriter
 from harpcaller.wire.client import JobId
 

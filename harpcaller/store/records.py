@@ -28,7 +28,7 @@ from math import isfinite
 
 import attrs
 
-from harpcaller.interfaces import Ended, Recorded, Started, Submitted
+from harpcaller.facts import Ended, Recorded, Started, Submitted
 from harpcaller.wire.client import (
     Call,
     JobId,

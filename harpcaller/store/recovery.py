@@ -8,17 +8,12 @@ beside a segment lies the list of jobs that lived when it was begun (``00000007.
 the journal tells what changed since.  The list is written when everything that older segments
 tell is safe in the files, so the newest whole list says where replaying begins.  Only without
 any list every file is looked at.
-
-The list is a line ``harpcaller-living 1 <count> <crc32 of the rest, 8 hex digits>``, then the job
-ids, one a line.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from zlib import crc32
 
 import attrs
 
@@ -36,14 +31,13 @@ from harpcaller.store.layout import (
     segment_path,
 )
 from harpcaller.store.records import END, HEAD, PLACE_BYTES, BadLine, place
+from harpcaller.store.roster import read_living
 from harpcaller.store.segments import Entry, Header, entries, parse_header, pruned_serial
 from harpcaller.wire.client import JobId
 
 # So many bytes of lines are gathered before they are written to their files.
 _MOST_GATHERED = 32 * 1024 * 1024
 _CHUNK = 64 * 1024
-
-_living = re.compile(rb"harpcaller-living 1 ([0-9]{1,12}) ([0-9a-f]{8})\n").match
 
 
 # --- Job files -----------------------------------------------------------------------------
@@ -144,40 +138,6 @@ def remove_segments(disk: Disk, directory: str, before: int) -> None:
     for number in filter(None, map(living_number, names)):
         if number < before:
             disk.remove(living_path(directory, number))
-
-
-def write_living(disk: Disk, directory: str, number: int, living: Iterable[JobId]) -> None:
-    """Write down durably which jobs live as a segment begins.
-
-    Raises:
-        OSError: It didn't work.
-    """
-    ids = list(living)
-    text = "".join(f"{job_id}\n" for job_id in ids).encode("ascii")
-    handle = disk.create_log(living_path(directory, number), synced=False)
-    try:
-        disk.append(handle, b"harpcaller-living 1 %d %08x\n%s" % (len(ids), crc32(text), text))
-        disk.sync(handle)
-    finally:
-        disk.close(handle)
-    disk.sync_directory(f"{directory}/{JOURNAL}")
-
-
-def read_living(disk: Disk, directory: str, number: int) -> list[JobId] | None:
-    """Read which jobs lived as a segment began; None if the list isn't whole."""
-    handle = disk.open(living_path(directory, number))
-    try:
-        data = disk.read(handle, 0, disk.length(handle))
-    finally:
-        disk.close(handle)
-    found = _living(data)
-    if found is None:
-        return None
-    text = data[found.end() :]
-    ids = text.decode("ascii", "replace").split()
-    if crc32(text) != int(found[2], 16) or len(ids) != int(found[1]):
-        return None
-    return [JobId(job_id) for job_id in ids]
 
 
 # --- Replay --------------------------------------------------------------------------------
