@@ -14,6 +14,10 @@ class HarpcallerError(Exception):
     """Root of everything that this package raises on purpose."""
 
 
+class LeftRunning(HarpcallerError):
+    """We let go of a call that its agent keeps; the next dispatcher goes on with it."""
+
+
 class WireError(HarpcallerError):
     """An error that a peer is told, as ``{"type": ..., "message": ...}``.
 
@@ -148,6 +152,12 @@ class InvalidMessage(WireError):
     """Agent: the result can't be written as JSON."""
 
     wire_type = "invalid_message"
+
+
+class NoSuchJob(WireError):
+    """Agent: it knows no call of this user's with this job id, or not its records that far back."""
+
+    wire_type = "no_such_job"
 
 
 class Shutdown(WireError):

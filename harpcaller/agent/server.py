@@ -24,11 +24,12 @@ from harpcaller.agent.auth.checking import source_of
 from harpcaller.agent.calls import Calls
 from harpcaller.agent.running import RunningCall
 from harpcaller.agent.seams import ICaller, ICallProcess, IChecker
-from harpcaller.errors import InvalidRequest, WireError
+from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import (
     MAX_REQUEST_SIZE,
     ListProcedures,
+    ProcedureCall,
     Request,
     decode_request,
     encode_message,
@@ -126,6 +127,8 @@ class AgentConnection(Protocol):
             if isinstance(request, ListProcedures):
                 self.finish(encode_procedures(self._door.calls.listed()))
                 return
+            if not isinstance(request, ProcedureCall):
+                raise NoSuchJob("no call of this user has this job id")
             self._call = self._door.calls.begin(request, self, self.peer)
         except WireError as error:
             self._refuse(error)

@@ -34,7 +34,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from harpcaller.errors import InvalidRequest, WireError
+from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
 from harpcaller.testing.certificates import Certificate
 from harpcaller.wire.agent import (
     Acknowledged,
@@ -173,6 +173,8 @@ class FakeAgent(ServerFactory):
             if self.procedures is None:
                 return [end(Failed.because(InvalidRequest("procedure: missing"))), HANG_UP]
             return [Say(encode_procedures(ProcedureList(tuple(self.procedures)))), HANG_UP]
+        if not isinstance(request, ProcedureCall):
+            return [end(Failed.because(NoSuchJob("no call of this user has this job id"))), HANG_UP]
         self.requests.append(request)
         return self.script(request) if callable(self.script) else self.script
 

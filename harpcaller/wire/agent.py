@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
-from harpcaller.wire.client import as_arguments
+from harpcaller.wire.client import JobId, as_arguments
 from harpcaller.wire.ending import KEYS, Cancelled, Ending, Failed, from_members, members_of
 from harpcaller.wire.procedures import Procedure as Procedure
 from harpcaller.wire.procedures import ProcedureList as ProcedureList
@@ -18,6 +18,7 @@ from harpcaller.wire.values import (
     NotJSON,
     Raw,
     as_boolean,
+    as_integer,
     as_string,
     build,
     encode,
@@ -34,7 +35,12 @@ MAX_LIST_SIZE = 4 * 1024 * 1024
 #: The TCP port that an agent listens on.
 DEFAULT_PORT = 4306
 
+#: The longest job id that an agent takes, in characters.
+MAX_JOB_LENGTH = 64
+
 _ONE = Raw(b"1")
+#: The fields that tell what is asked for.
+_KINDS = ("list", "attach", "cancel", "procedure")
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,15 @@ class Credentials:
 
 @dataclass(frozen=True)
 class ProcedureCall:
-    """The request to run a procedure."""
+    """The request to run a procedure.
+
+    ``job`` names the call, so that it can be resumed; None for one that ends with its connection.
+    """
 
     procedure: str
     arguments: Raw
     credentials: Credentials
+    job: JobId | None = None
 
 
 @dataclass(frozen=True)
@@ -61,22 +71,45 @@ class ListProcedures:
     credentials: Credentials
 
 
+@dataclass(frozen=True)
+class Attach:
+    """The request to go on with a call whose connection broke, from record ``since`` on."""
+
+    job: JobId
+    since: int
+    credentials: Credentials
+
+
+@dataclass(frozen=True)
+class CancelJob:
+    """The request to end a call, or to forget it if it has ended: nobody will ask for it again."""
+
+    job: JobId
+    credentials: Credentials
+
+
 #: What an agent can be asked.
-Request = Union[ProcedureCall, ListProcedures]
+Request = Union[ProcedureCall, ListProcedures, Attach, CancelJob]
 
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """The agent has taken the call; ``streaming`` tells whether records may follow."""
+    """The agent has taken the call.
+
+    ``streaming`` tells whether records may follow; ``resumable``, that the call goes on when its
+    connection breaks.
+    """
 
     streaming: bool
+    resumable: bool = False
 
 
 @dataclass(frozen=True)
 class Said:
-    """A record of a streaming procedure."""
+    """A record of a streaming procedure; it has its number where the call is resumable."""
 
     data: Raw
+    number: int | None = None
 
 
 #: What an agent says: an acknowledgement, records, and one ending.
@@ -89,14 +122,33 @@ def encode_request(call: ProcedureCall) -> bytes:
         "harp": _ONE,
         "procedure": encode(call.procedure),
         "arguments": call.arguments,
-        "auth": _auth(call.credentials),
     }
+    if call.job is not None:
+        fields["job"] = encode(call.job)
+    fields["auth"] = _auth(call.credentials)
     return build(fields) + b"\n"
 
 
 def encode_list_request(request: ListProcedures) -> bytes:
     """Write the request for the list of procedures, its newline included."""
     return build({"harp": _ONE, "list": TRUE, "auth": _auth(request.credentials)}) + b"\n"
+
+
+def encode_attach(request: Attach) -> bytes:
+    """Write the request to go on with a call, its newline included."""
+    fields = {
+        "harp": _ONE,
+        "attach": encode(request.job),
+        "since": Raw(b"%d" % request.since),
+        "auth": _auth(request.credentials),
+    }
+    return build(fields) + b"\n"
+
+
+def encode_cancel(request: CancelJob) -> bytes:
+    """Write the request to end a call, its newline included."""
+    fields = {"harp": _ONE, "cancel": encode(request.job), "auth": _auth(request.credentials)}
+    return build(fields) + b"\n"
 
 
 def _auth(user: Credentials) -> Raw:
@@ -124,27 +176,45 @@ def decode_request(line: bytes) -> Request:
 
 
 def _decode_request(found: dict[str, Raw]) -> Request:
-    if "list" not in found:
-        _only(found, ("procedure", "arguments", "auth"))
-        return ProcedureCall(
-            as_string(found["procedure"], "procedure"),
-            as_arguments(found["arguments"]),
-            _decode_auth(found["auth"]),
-        )
-    if "procedure" in found:
-        raise BadField("list and procedure in one request")
-    _only(found, ("list", "auth"))
-    if found["list"] != TRUE:
-        raise BadField("list: expected true")
-    return ListProcedures(_decode_auth(found["auth"]))
+    kinds = [key for key in _KINDS if key in found] or ["procedure"]
+    if len(kinds) > 1:
+        raise BadField(f"{kinds[0]} and {kinds[1]} in one request")
+    kind = kinds[0]
+    if kind == "list":
+        _only(found, ("list", "auth"))
+        if found["list"] != TRUE:
+            raise BadField("list: expected true")
+        return ListProcedures(_decode_auth(found["auth"]))
+    if kind == "attach":
+        _only(found, ("attach", "since", "auth"))
+        job = _decode_job(found["attach"], "attach")
+        since = as_integer(found["since"], "since", least=0)
+        return Attach(job, since, _decode_auth(found["auth"]))
+    if kind == "cancel":
+        _only(found, ("cancel", "auth"))
+        return CancelJob(_decode_job(found["cancel"], "cancel"), _decode_auth(found["auth"]))
+    _only(found, ("procedure", "arguments", "auth"), ("job",))
+    return ProcedureCall(
+        as_string(found["procedure"], "procedure"),
+        as_arguments(found["arguments"]),
+        _decode_auth(found["auth"]),
+        _decode_job(found["job"], "job") if "job" in found else None,
+    )
 
 
-def _only(found: dict[str, Raw], fields: tuple[str, ...]) -> None:
+def _decode_job(raw: Raw, name: str) -> JobId:
+    job = as_string(raw, name)
+    if not 1 <= len(job) <= MAX_JOB_LENGTH:
+        raise BadField(f"{name}: expected 1 to {MAX_JOB_LENGTH} characters, got {len(job)}")
+    return JobId(job)
+
+
+def _only(found: dict[str, Raw], fields: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
     for needed in fields:
         if needed not in found:
             raise BadField(f"{needed}: missing")
     for key in found:
-        if key != "harp" and key not in fields:
+        if key != "harp" and key not in fields and key not in optional:
             raise BadField(f"{shown_key(key)}: unknown field")
 
 
@@ -167,13 +237,20 @@ def encode_message(message: Message) -> bytes:
     """Write what an agent says, its newline included."""
     if isinstance(message, Acknowledged):
         streaming = TRUE if message.streaming else FALSE
-        return b'{"harp":1,"stream_result":%s}\n' % streaming
+        resume = b',"resume":true' if message.resumable else b""
+        return b'{"harp":1,"stream_result":%s%s}\n' % (streaming, resume)
     if isinstance(message, Said):
-        return b'{"stream":%s}\n' % message.data
+        line = b'{"stream":%s}\n' % message.data
+        return line if message.number is None else numbered(line, message.number)
     fields = members_of(message)
     if "error" in fields:
         fields = {"harp": _ONE, **fields}
     return build(fields) + b"\n"
+
+
+def numbered(line: bytes, number: int) -> bytes:
+    """Write its number into a record's line that has none, its newline included in both."""
+    return b'%s,"n":%d}\n' % (line[:-2], number)
 
 
 def decode_message(line: bytes) -> Message:
@@ -192,9 +269,13 @@ def decode_message(line: bytes) -> Message:
         if "stream_result" in found:
             if "harp" not in found:
                 raise BadField("harp: missing from the acknowledgement")
-            return Acknowledged(as_boolean(found["stream_result"], "stream_result"))
+            return Acknowledged(
+                as_boolean(found["stream_result"], "stream_result"),
+                "resume" in found and as_boolean(found["resume"], "resume"),
+            )
         if "stream" in found:
-            return Said(found["stream"])
+            number = as_integer(found["n"], "n", least=0) if "n" in found else None
+            return Said(found["stream"], number)
         ending = from_members(found)
     except (NotJSON, BadField) as error:
         raise ProtocolError(f"the agent's message: {error}") from None
@@ -222,6 +303,31 @@ def decode_procedures(line: bytes) -> ProcedureList | Failed:
             if "error" in found:
                 raise BadField("procedures and error in one message")
             return as_procedures(found["procedures"])
+        ending = from_members(found)
+    except (NotJSON, BadField) as error:
+        raise ProtocolError(f"the agent's message: {error}") from None
+    if not isinstance(ending, Failed):
+        raise ProtocolError("the agent's message is of no known kind")
+    return ending
+
+
+def encode_cancelled(ended: bool) -> bytes:
+    """Write the answer to :class:`CancelJob`, its newline included; false: it had ended before."""
+    return b'{"harp":1,"cancelled":%s}\n' % (TRUE if ended else FALSE)
+
+
+def decode_cancelled(line: bytes) -> bool | Failed:
+    """Read the answer to :class:`CancelJob`; fields that aren't known are passed over.
+
+    Raises:
+        ProtocolError: It is neither that nor an error.
+    """
+    try:
+        found = members(line)
+        if found.get("harp") != _ONE:
+            raise BadField("harp: expected 1, the only version there is")
+        if "cancelled" in found and "error" not in found:
+            return as_boolean(found["cancelled"], "cancelled")
         ending = from_members(found)
     except (NotJSON, BadField) as error:
         raise ProtocolError(f"the agent's message: {error}") from None

@@ -10,6 +10,7 @@
     ended             --                  --                   --          --
 
 ``--`` is a breach of the protocol.  Before the acknowledgement the only ending is an error.
+Where the agent has said that the call can be resumed, records have numbers, without a gap.
 """
 
 from __future__ import annotations
@@ -32,10 +33,23 @@ class State(Enum):
 
 
 class Conversation:
-    """One call's exchange with an agent, seen from the caller, from its request on."""
+    """One call's exchange with an agent on one connection, seen from the caller.
 
-    def __init__(self) -> None:
+    It begins with the request, be it to run a procedure or to go on with a call.
+
+    Args:
+        since: The number of the first record that is to come, if the request was to go on.
+
+    Attributes:
+        records: How many records of the call were had, earlier connections' included.
+        resumable: The agent keeps the call when this connection breaks.
+    """
+
+    def __init__(self, since: int | None = None) -> None:
         self.state = State.ASKED
+        self.records = since or 0
+        self.resumable = False
+        self._goes_on = since is not None
 
     def heard(self, line: bytes) -> Message:
         """Take the agent's next line.
@@ -53,7 +67,7 @@ class Conversation:
     def _after(self, message: Message) -> State:
         if self.state is State.ASKED:
             if isinstance(message, Acknowledged):
-                return State.STREAMING if message.streaming else State.WAITING
+                return self._acknowledged(message)
             if isinstance(message, Failed):
                 return State.ENDED
             raise ProtocolError("the agent answered before it acknowledged the call")
@@ -63,9 +77,25 @@ class Conversation:
             raise ProtocolError("the agent acknowledged the call twice")
         if isinstance(message, Said):
             if self.state is State.STREAMING:
+                self._count(message)
                 return State.STREAMING
             raise ProtocolError("the agent sent a record of a procedure that doesn't stream")
         return State.ENDED
+
+    def _acknowledged(self, message: Acknowledged) -> State:
+        if self._goes_on and not message.resumable:
+            raise ProtocolError("the agent goes on with a call that it says it can't resume")
+        self.resumable = message.resumable
+        return State.STREAMING if message.streaming else State.WAITING
+
+    def _count(self, record: Said) -> None:
+        if self.resumable and record.number is None:
+            raise ProtocolError("the agent sent a record without its number")
+        if self.resumable and record.number != self.records:
+            raise ProtocolError(
+                f"the agent sent record {record.number} where {self.records} belongs"
+            )
+        self.records += 1
 
     def closed(self) -> WireError:
         """Give the error of a connection that closed now, before the end result."""

@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError, WireError
 from harpcaller.wire.agent import (
     Acknowledged,
+    Attach,
+    CancelJob,
     Credentials,
     ListProcedures,
     Message,
@@ -18,25 +20,33 @@ from harpcaller.wire.agent import (
     ProcedureCall,
     ProcedureList,
     Said,
+    decode_cancelled,
     decode_message,
     decode_procedures,
     decode_request,
+    encode_attach,
+    encode_cancel,
+    encode_cancelled,
     encode_list_request,
     encode_message,
     encode_procedures,
     encode_request,
 )
+from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 from harpcaller.wire.values import Raw
 from tests.wire.strategies import mangled, pieces, raws, words
 from tests.wire.test_ending import endings
 
+job_ids = words.filter(lambda word: 1 <= len(word) <= 64).map(JobId)
+
 calls = st.builds(
     ProcedureCall,
     words,
     raws.filter(lambda raw: raw[:1] in (b"[", b"{")),
     st.builds(Credentials, words, words),
+    st.none() | job_ids,
 )
 
 lists = st.builds(
@@ -46,8 +56,8 @@ lists = st.builds(
 
 #: Any message that an agent may send.
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Acknowledged, st.booleans()),
-    st.builds(Said, raws),
+    st.builds(Acknowledged, st.booleans(), st.booleans()),
+    st.builds(Said, raws, st.none() | st.integers(0, 2**63 - 1)),
     endings.filter(lambda ending: not isinstance(ending, Cancelled)),
 )
 
@@ -142,7 +152,9 @@ class MessageTests(SynchronousTestCase):
         cases: list[tuple[str, Message]] = [
             ('{"harp":1,"stream_result":true}', Acknowledged(True)),
             ('{"harp":1,"stream_result":false}', Acknowledged(False)),
+            ('{"harp":1,"stream_result":true,"resume":true}', Acknowledged(True, True)),
             ('{"stream":1e5}', Said(Raw(b"1e5"))),
+            ('{"stream":1e5,"n":7}', Said(Raw(b"1e5"), 7)),
             ('{"result":null}', Returned(Raw(b"null"))),
             ('{"exception":{"type":"T","message":"m"}}', Raised("T", "m")),
             ('{"harp":1,"error":{"type":"T","message":"m"}}', Failed("T", "m")),
@@ -156,7 +168,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(
             Acknowledged(False), decode_message(b'{"harp":1,"stream_result":false,"keep":true}')
         )
-        self.assertEqual(Said(Raw(b"1")), decode_message(b'{"stream":1,"n":0}'))
+        self.assertEqual(Said(Raw(b"1")), decode_message(b'{"stream":1,"more":0}'))
 
     def test_what_is_amiss(self) -> None:
         """It is said to be the agent's."""
@@ -168,6 +180,11 @@ class MessageTests(SynchronousTestCase):
             ('{"harp":2,"stream_result":true}', ": harp: expected 1, the only version there is"),
             ('{"stream_result":true}', ": harp: missing from the acknowledgement"),
             ('{"harp":1,"stream_result":1}', ": stream_result: expected true or false, got 1"),
+            (
+                '{"harp":1,"stream_result":true,"resume":1}',
+                ": resume: expected true or false, got 1",
+            ),
+            ('{"stream":1,"n":-1}', ": n: expected a non-negative integer, got -1"),
             ('{"result":1,"exception":{}}', ": result and exception in one message"),
             ('{"stream":1,"result":2}', ": stream and result in one message"),
             ('{"harp":1,"stream_result":true,"stream":1}', ": stream_result and stream in one"),
@@ -186,6 +203,62 @@ class MessageTests(SynchronousTestCase):
             self.assertIs(ProtocolError, type(error))
         else:
             self.assertEqual(message, decode_message(encode_message(message)))
+
+
+class ResumingTests(SynchronousTestCase):
+    """Going on with a call, and ending one by name."""
+
+    @given(job_ids, st.integers(0, 2**63 - 1), words, words)
+    def test_attach_round_trip(self, job: JobId, since: int, user: str, password: str) -> None:
+        """The request to go on is understood."""
+        request = Attach(job, since, Credentials(user, password))
+        self.assertEqual(request, decode_request(encode_attach(request)[:-1]))
+
+    @given(job_ids, words, words)
+    def test_cancel_round_trip(self, job: JobId, user: str, password: str) -> None:
+        """The request to end a call is understood."""
+        request = CancelJob(job, Credentials(user, password))
+        self.assertEqual(request, decode_request(encode_cancel(request)[:-1]))
+
+    def test_requests_that_are_amiss(self) -> None:
+        """The message names the field and never shows a secret."""
+        auth = '"auth":{"user":"u","password":"sesame"}'
+        for text, said in [
+            (f'"attach":"j",{auth}', "since: missing"),
+            ('"attach":"j","since":0', "auth: missing"),
+            (f'"attach":"j","since":-1,{auth}', "since: expected a non-negative integer, got -1"),
+            (f'"attach":"j","since":true,{auth}', "since: expected a non-negative integer"),
+            (f'"attach":7,"since":0,{auth}', "attach: expected a string, got 7"),
+            (f'"attach":"","since":0,{auth}', "attach: expected 1 to 64 characters, got 0"),
+            (f'"cancel":"{"j" * 65}",{auth}', "cancel: expected 1 to 64 characters, got 65"),
+            (f'"cancel":"j","since":0,{auth}', "since: unknown field"),
+            (f'"cancel":"j","attach":"j","since":0,{auth}', "attach and cancel in one request"),
+            (f'"procedure":"p","arguments":[],"attach":"j",{auth}', "attach and procedure in one"),
+            (f'"procedure":"p","arguments":[],"job":[],{auth}', "job: expected a string"),
+        ]:
+            line = f'{{"harp":1,{text}}}'.encode()
+            error = self.assertRaises(InvalidRequest, decode_request, line)
+            self.assertTrue(error.message.startswith(said), error.message)
+            self.assertNotIn("sesame", error.message)
+
+    def test_answer_to_a_cancel(self) -> None:
+        """Whether there was something to end, or an error."""
+        for ended in (True, False):
+            self.assertIs(ended, decode_cancelled(encode_cancelled(ended)[:-1]))
+        failed = Failed("no_such_job", "no")
+        self.assertEqual(failed, decode_cancelled(encode_message(failed)))
+
+    def test_answer_to_a_cancel_that_is_amiss(self) -> None:
+        """It is said to be the agent's."""
+        for text, said in [
+            ("x", ": not JSON: Expecting value at character 0"),
+            ('{"cancelled":true}', ": harp: expected 1, the only version there is"),
+            ('{"harp":1,"cancelled":1}', ": cancelled: expected true or false, got 1"),
+            ('{"harp":1,"result":1}', " is of no known kind"),
+            ('{"harp":1}', " is of no known kind"),
+        ]:
+            error = self.assertRaises(ProtocolError, decode_cancelled, text.encode())
+            self.assertEqual(f"the agent's message{said}", error.message)
 
 
 class ListTests(SynchronousTestCase):

@@ -22,6 +22,7 @@ from tests.wire.test_agent import messages
 
 STREAMS = Acknowledged(True)
 WAITS = Acknowledged(False)
+KEEPS = Acknowledged(True, True)
 SAID = Said(Raw(b"1"))
 RETURNED = Returned(Raw(b"2"))
 RAISED = Raised("T", "m")
@@ -125,6 +126,45 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(rest[:-1], records)
         else:
             self.assertEqual(rest, records)
+
+
+class ResumableTests(SynchronousTestCase):
+    """A call that its agent keeps when the connection breaks."""
+
+    def heard(self, since: int | None, *messages: Message) -> Conversation:
+        conversation = Conversation(since)
+        for message in messages:
+            conversation.heard(encode_message(message))
+        return conversation
+
+    def test_offer(self) -> None:
+        """Only the acknowledgement makes a call resumable."""
+        self.assertFalse(Conversation().resumable)
+        self.assertFalse(self.heard(None, STREAMS).resumable)
+        self.assertTrue(self.heard(None, KEEPS).resumable)
+
+    def test_records_are_counted(self) -> None:
+        """From 0, or from where a broken connection left off; whether they have numbers or not."""
+        one, two = Said(Raw(b"1"), 0), Said(Raw(b"2"), 1)
+        self.assertEqual(2, self.heard(None, KEEPS, one, two, RETURNED).records)
+        self.assertEqual(2, self.heard(1, KEEPS, two).records)
+        self.assertEqual(2, self.heard(None, STREAMS, SAID, SAID).records)
+
+    def test_gap(self) -> None:
+        """A record that is left out, comes again or has no number is a breach."""
+        for since, record, said in [
+            (None, Said(Raw(b"1"), 1), "record 1 where 0 belongs"),
+            (5, Said(Raw(b"1"), 4), "record 4 where 5 belongs"),
+            (None, SAID, "without its number"),
+        ]:
+            conversation = self.heard(since, KEEPS)
+            error = self.assertRaises(ProtocolError, conversation.heard, encode_message(record))
+            self.assertIn(said, error.message)
+
+    def test_goes_on_without_being_able_to(self) -> None:
+        """An agent that goes on with a call says that it can do so again."""
+        error = self.assertRaises(ProtocolError, self.heard, 0, STREAMS)
+        self.assertIn("can't resume", error.message)
 
 
 class ListingTests(SynchronousTestCase):

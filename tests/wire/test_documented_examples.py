@@ -20,6 +20,8 @@ from harpcaller.wire.procedures import ProcedureList
 
 PAGE = Path(__file__).parents[2] / "doc" / "protocol.rst"
 
+AGENT_KINDS = ["agent", "agent-resume", "agent-cancel", "agent-list", "agent-refused"]
+
 #: What stands before and between the lines of a block of examples.
 _block = re.compile(
     r"^\.\. example: (?P<kind>\S+)\n\.\. code-block:: text\n\n(?P<lines>(?:   .*\n)+)", re.MULTILINE
@@ -61,7 +63,7 @@ class DocumentedExamplesTests(SynchronousTestCase):
     def test_every_example_is_looked_at(self) -> None:
         """No example on the page stands outside the blocks that are tested here."""
         shown = re.findall(r"^ +(?:->|<-) ", PAGE.read_text("utf-8"), re.MULTILINE)
-        kinds = ["client", "client-refused", "agent", "agent-list", "agent-refused"]
+        kinds = ["client", "client-refused", *AGENT_KINDS]
         found = [line for kind in kinds for block in examples(kind) for line in block]
         self.assertEqual(len(shown), len(found))
         for kind in kinds:
@@ -102,6 +104,34 @@ class DocumentedExamplesTests(SynchronousTestCase):
                 message = conversation.heard(line)
                 self.assertEqual(line + b"\n", agent.encode_message(message))
             self.assertIs(State.ENDED, conversation.state)
+
+    def test_resuming(self) -> None:
+        """A connection that breaks before the end, and one that goes on with the call."""
+        for block in examples("agent-resume"):
+            (_, request), *messages = block
+            asked = agent.decode_request(request)
+            if isinstance(asked, agent.Attach):
+                self.assertEqual(request + b"\n", agent.encode_attach(asked))
+                conversation = Conversation(asked.since)
+            else:
+                assert isinstance(asked, agent.ProcedureCall)
+                self.assertEqual(request + b"\n", agent.encode_request(asked))
+                conversation = Conversation()
+            for _, line in messages:
+                message = conversation.heard(line)
+                self.assertEqual(line + b"\n", agent.encode_message(message))
+            self.assertTrue(conversation.resumable or conversation.state is State.ENDED)
+
+    def test_cancelling_by_name(self) -> None:
+        """The request is understood, and the answers are byte for byte what an agent sends."""
+        for block in examples("agent-cancel"):
+            (_, request), (_, answer) = block
+            asked = agent.decode_request(request)
+            assert isinstance(asked, agent.CancelJob)
+            self.assertEqual(request + b"\n", agent.encode_cancel(asked))
+            said = agent.decode_cancelled(answer)
+            assert isinstance(said, bool)
+            self.assertEqual(answer + b"\n", agent.encode_cancelled(said))
 
     def test_list_of_procedures(self) -> None:
         """The request is understood, and the answers are byte for byte what an agent sends."""
