@@ -23,6 +23,8 @@ BARE = {
     "setlock": "harpcaller.supervise.chain.setlock",
     "pgrphack": "harpcaller.supervise.chain.pgrphack",
     "fghack": "harpcaller.supervise.chain.fghack",
+    "tai64n": "harpcaller.supervise.tai64n.stamp",
+    "tai64nlocal": "harpcaller.supervise.tai64n.local",
 }
 
 #: Tools that need installed packages, with their modules.
