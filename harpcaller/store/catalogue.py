@@ -18,8 +18,9 @@ from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
 from harpcaller.store.disk import Disk
 from harpcaller.store.files import Content, Summary, ended_at, head, started_at, summary
-from harpcaller.store.index import Index, IndexLost, Row
+from harpcaller.store.index import Index, IndexLost
 from harpcaller.store.recovery import all_jobs
+from harpcaller.store.rows import Row
 from harpcaller.store.shelf import Shelf
 from harpcaller.wire.client import JobId
 from harpcaller.wire.client_answers import JobStatus
@@ -117,6 +118,10 @@ class Catalogue:
         except StorageError:
             return not self._index.is_complete
         return True
+
+    def settled(self, segment: int) -> None:
+        """Note that the journal will begin with this segment once the index is flushed."""
+        self._index.settled(segment)
 
     def complete(self) -> None:
         """Make the index anew in the background, if it isn't complete."""

@@ -91,6 +91,7 @@ class Checkpoint:
                 return False
             self._current = number
             await self._file_everything()
+            self._catalogue.settled(number)
             if not self._catalogue.flush():
                 return False
             living = self._shelf.living()

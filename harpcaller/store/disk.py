@@ -218,4 +218,6 @@ class RealDisk:
 
     def database(self, path: str) -> sqlite3.Connection:
         """See :class:`Disk`."""
+        # SQLite would let everybody read it; what it makes beside it gets the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         return sqlite3.connect(path, isolation_level=None, timeout=5)

@@ -36,6 +36,7 @@ from harpcaller.store.catalogue import Catalogue, status
 from harpcaller.store.checkpoint import Checkpoint
 from harpcaller.store.disk import Disk
 from harpcaller.store.files import Content, count, ended, head, page
+from harpcaller.store.identity import own_identity
 from harpcaller.store.index import Index
 from harpcaller.store.journal import Journal
 from harpcaller.store.lane import Lane, ThreadLane
@@ -95,6 +96,7 @@ class FileJobStore:
         durability: What :meth:`add` waits for.
         sizes: Where the bounds are.
         lane: Makes a lane of this name.
+        random_bytes: Where a new store's identity comes from.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class FileJobStore:
         durability: Durability = "full",
         sizes: Sizes | None = None,
         lane: Callable[[str, IReactorFromThreads], Lane] = ThreadLane,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._directory = os.path.abspath(directory)
         self._disk = disk
@@ -115,6 +118,7 @@ class FileJobStore:
         self._durability = durability
         self._sizes = sizes or Sizes()
         self._lane = lane
+        self._random_bytes = random_bytes
         self._log = EventLog("store")
         self._rooms: _Rooms | None = None
         self._is_closing = False
@@ -156,7 +160,8 @@ class FileJobStore:
         shelf = Shelf(disk, directory, log, job_bytes=sizes.job_tail, all_bytes=sizes.all_tails)
         catalogue = Catalogue(index, disk, directory, shelf, background, log)
         try:
-            found: Recovered = recover(disk, directory, tree, index, catalogue, log)
+            identity = own_identity(disk, directory, self._random_bytes)
+            found: Recovered = recover(disk, directory, tree, identity, index, catalogue, log)
             synced = self._durability == "full"
             writer = SegmentWriter(disk, directory, found.segment, synced=synced)
             found.settle(writer)

@@ -13,64 +13,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import attrs
-
 from harpcaller.logs.events import EventLog
 from harpcaller.store.disk import Disk
+from harpcaller.store.rows import FORMAT, SCHEMA, Columns, Row, columns_of, row
 from harpcaller.wire.client import Call, JobId
-from harpcaller.wire.client_answers import JobStatus
-from harpcaller.wire.values import Raw
 
-# A new number makes every older index be thrown away.
-_FORMAT = 1
-# Arguments, info and queue name that are longer together are left to the job's file.
-_MOST_DETAIL = 1024
 # So many changes are gathered at most before they are written.
 _MOST_PENDING = 200
 # So many that can't be written are kept at most; beyond, the index is given up.
 _MOST_UNWRITTEN = 20_000
 
-_SCHEMA = """
-CREATE TABLE job (
-    serial INTEGER PRIMARY KEY, id TEXT NOT NULL, submit REAL NOT NULL, start REAL, end REAL,
-    host TEXT, procedure TEXT, arguments BLOB, info BLOB, queue BLOB
-);
-CREATE INDEX job_end ON job (end, serial) WHERE end IS NOT NULL;
-CREATE TABLE state (complete INTEGER NOT NULL);
-INSERT INTO state VALUES (0);
-"""
-
 
 class IndexLost(Exception):
     """The index is damaged or can't be written for long; it must be made anew."""
-
-
-@attrs.frozen
-class Row:
-    """A job as the index has it; ``status`` is None where only its file tells enough."""
-
-    serial: int
-    job_id: JobId
-    status: JobStatus | None
-
-
-_Insert = tuple[
-    int, str, float, float | None, float | None,
-    str | None, str | None, bytes | None, bytes | None, bytes | None,
-]  # fmt: skip
-
-
-def _insert(
-    serial: int, job_id: JobId, call: Call, submit: float, start: float | None, end: float | None
-) -> _Insert:
-    queue = None if call.queue is None else call.queue.name
-    detail = len(call.arguments) + len(call.info) + len(queue or b"")
-    if detail + len(call.host) + len(call.procedure) > _MOST_DETAIL:
-        return (serial, job_id, submit, start, end, None, None, None, None, None)
-    return (
-        serial, job_id, submit, start, end,
-        call.host, call.procedure, call.arguments, call.info, queue,
-    )  # fmt: skip
 
 
 class Index:
@@ -86,7 +41,7 @@ class Index:
         self._disk = disk
         self._path = path
         self._log = log
-        self._inserts: dict[int, _Insert] = {}
+        self._inserts: dict[int, Columns] = {}
         self._starts: list[tuple[float, int]] = []
         self._ends: list[tuple[float, int]] = []
         self._removals: list[tuple[int]] = []
@@ -94,6 +49,7 @@ class Index:
         self._write_at = _MOST_PENDING
         #: Whether every job is in it; set by :meth:`complete`.
         self.is_complete = False
+        self._origin = ("", 0)  # the store, and the first segment that isn't in the index whole
         self._connection = self._open()
 
     # --- Opening and throwing away -------------------------------------------------------
@@ -105,10 +61,13 @@ class Index:
             try:
                 connection = self._connect()
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version != _FORMAT:
-                    raise sqlite3.DatabaseError(f"format {version}, expected {_FORMAT}")
-                (complete,) = connection.execute("SELECT complete FROM state").fetchone()
+                if version != FORMAT:
+                    raise sqlite3.DatabaseError(f"format {version}, expected {FORMAT}")
+                (complete, store, segment) = connection.execute(
+                    "SELECT complete, store, segment FROM state"
+                ).fetchone()
                 connection.execute("SELECT max(serial), max(end) FROM job").fetchone()
+                self._origin = (str(store), int(segment))
                 self.is_complete = bool(complete)
                 if self.is_complete:
                     return connection
@@ -119,8 +78,8 @@ class Index:
                 connection.close()
         self._remove()
         connection = self._connect()
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={_FORMAT:d}")
+        connection.executescript(SCHEMA)
+        connection.execute(f"PRAGMA user_version={FORMAT:d}")
         return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -135,6 +94,35 @@ class Index:
             with suppress(FileNotFoundError):
                 self._disk.remove(self._path + suffix)
 
+    def adopt(self, store: str, first: int, last: int) -> None:
+        """Make sure that the index belongs to the files beside it, or throw it away.
+
+        It may have come from a backup, alone or without the rest, or from another store.
+
+        Args:
+            store: The store's identity.
+            first: The oldest segment of the journal that is needed.
+            last: The newest there is; 0 if there is none.
+
+        Raises:
+            OSError, sqlite3.Error: It couldn't be thrown away.
+        """
+        its_store, segment = self._origin
+        stranger = its_store != store
+        # A checkpoint writes the index before it drops a segment, and the index never tells of
+        # segments that haven't been begun, but for the one that the start at hand begins.
+        if self.is_complete and (stranger or not first <= segment <= last + 1):
+            reason = "it is another store's" if stranger else "it is from another time"
+            self._log.warn("store.index_lost", error=reason)
+            self.start_over()
+        self._origin = (store, last + 1)
+        self._changed()
+
+    def settled(self, segment: int) -> None:
+        """Note that everything older segments tell is in the index with the next flush."""
+        self._origin = (self._origin[0], segment)
+        self._changed()
+
     def start_over(self) -> None:
         """Throw everything away and begin with an empty index.
 
@@ -146,6 +134,7 @@ class Index:
         self.is_complete = False
         self._remove()
         self._connection = self._open()
+        self._changed()  # the new one doesn't know its origin yet
 
     def close(self) -> None:
         """Close it; what is gathered should have been written."""
@@ -163,7 +152,7 @@ class Index:
         end: float | None = None,
     ) -> None:
         """Put a job in, in place of what there was with its serial."""
-        self._inserts[serial] = _insert(serial, job_id, call, submit, start, end)
+        self._inserts[serial] = columns_of(serial, job_id, call, submit, start, end)
         self._changed()
 
     def started(self, serial: int, at: float) -> None:
@@ -228,6 +217,7 @@ class Index:
         self._connection.executemany("UPDATE job SET start=? WHERE serial=?", self._starts)
         self._connection.executemany("UPDATE job SET end=? WHERE serial=?", self._ends)
         self._connection.executemany("DELETE FROM job WHERE serial=?", self._removals)
+        self._connection.execute("UPDATE state SET store=?, segment=?", self._origin)
 
     def _forget_pending(self) -> None:
         self._inserts.clear()
@@ -250,7 +240,7 @@ class Index:
         found = self._ask(
             "SELECT * FROM job WHERE serial > ? ORDER BY serial LIMIT ?", (after, limit)
         )
-        return [_row(*columns) for columns in found]
+        return [row(*columns) for columns in found]
 
     def ended_before(
         self, time: float, after: tuple[float, int], limit: int
@@ -282,33 +272,6 @@ class Index:
             raise
         except sqlite3.DatabaseError as error:
             raise IndexLost(str(error)) from None
-
-
-def _row(
-    serial: int,
-    job_id: str,
-    submit: float,
-    start: float | None,
-    end: float | None,
-    host: str | None,
-    procedure: str | None,
-    arguments: bytes,
-    info: bytes,
-    queue: bytes | None,
-) -> Row:
-    if host is None or procedure is None:
-        return Row(serial, JobId(job_id), None)
-    status = JobStatus(
-        host=host,
-        procedure=procedure,
-        arguments=Raw(arguments),
-        submitted_at=submit,
-        started_at=start,
-        ended_at=end,
-        info=Raw(info),
-        queue_name=None if queue is None else Raw(queue),
-    )
-    return Row(serial, JobId(job_id), status)
 
 
 def shrink(disk: Disk, path: str) -> None:

@@ -22,6 +22,8 @@ _level = re.compile(r"[0-9a-f]{2}").fullmatch
 JOURNAL = "journal"
 #: The file, inside the store's directory, of the index.
 INDEX = "index.sqlite"
+#: The file, inside the store's directory, by which an index is known to be its own.
+IDENTITY = "identity"
 #: The file, inside the store's directory, that the living daemon holds locked.
 LOCK = "lock"
 

@@ -78,7 +78,13 @@ class Recovered:
 
 
 def recover(
-    disk: Disk, directory: str, tree: int, index: Index, catalogue: Catalogue, log: EventLog
+    disk: Disk,
+    directory: str,
+    tree: int,
+    identity: str,
+    index: Index,
+    catalogue: Catalogue,
+    log: EventLog,
 ) -> Recovered:
     """Bring files and index up to what the journal tells, durably.
 
@@ -86,7 +92,8 @@ def recover(
         disk: Where everything is.
         directory: The store's.
         tree: Its handle, opened before anything was written.
-        index: Told what changed.
+        identity: The store's.
+        index: Told what changed; thrown away if it isn't this store's, or is of another time.
         catalogue: Likewise.
         log: Where damage is told.
 
@@ -94,6 +101,9 @@ def recover(
         OSError: It can't be done; trying again later loses nothing.
     """
     replayed = replay(disk, directory, log)
+    # An index that came from a backup may still be the one to know which numbers are used.
+    replayed.serial = max(replayed.serial, catalogue.next_serial())
+    index.adopt(identity, replayed.first, replayed.last)
     for serial in replayed.pruned.values():
         index.remove(serial)
     living = _living(disk, directory, replayed, log)

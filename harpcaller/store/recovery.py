@@ -153,6 +153,7 @@ class Replayed:
         touched: The jobs of which something stood in the journal, pruned ones excepted.
         pruned: The jobs that were forgotten, and their serials.
         serial: The first that wasn't given away yet, as far as the journal knows.
+        first: The oldest segment that was needed.
         last: The last segment number in use.
     """
 
@@ -160,6 +161,7 @@ class Replayed:
     touched: dict[JobId, None] = attrs.Factory(dict)
     pruned: dict[JobId, int] = attrs.Factory(dict)
     serial: int = 1
+    first: int = 0
     last: int = 0
 
 
@@ -171,7 +173,7 @@ def replay(disk: Disk, directory: str, log: EventLog) -> Replayed:
     """
     numbers = segments(disk, directory)
     first, living = _newest_living(disk, directory, log)
-    found = Replayed(last=max([first, *numbers]))
+    found = Replayed(first=first, last=max([first, *numbers]))
     began: dict[JobId, None] = dict.fromkeys(living or ())
     # What is older than the list is safe in the files already; removing it didn't work.
     numbers = [number for number in numbers if number >= first]

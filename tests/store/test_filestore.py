@@ -11,12 +11,43 @@ from twisted.internet.defer import Deferred
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import LeftOver, Page, Started, Submitted
 from harpcaller.store.disk import RealDisk
+from harpcaller.store.filestore import FileJobStore
 from harpcaller.store.layout import INDEX, LOCK
 from harpcaller.store.sizes import Sizes
 from harpcaller.wire.client import JobId
-from tests.store.fakes import SteppedLane, file_store
+from tests.house import HouseCase
+from tests.store.fakes import NoReactor, SteppedLane, StraightLane, file_store
 from tests.store.filecase import FileCase, read_file, write_file
 from tests.store.jobs import call, ended, job, record
+
+
+class PrivacyTests(HouseCase):
+    """What calls carry is for the daemon's user alone."""
+
+    def test_modes(self) -> None:
+        """Nobody else can read anything in a store, the index and its log included."""
+        directory = os.path.abspath(self.mktemp())
+        mask = os.umask(0)
+        self.addCleanup(os.umask, mask)
+        store = FileJobStore(
+            directory,
+            disk=RealDisk(),
+            clock=self.clock,
+            reactor=NoReactor(),
+            lane=lambda name, reactor: StraightLane(),
+        )
+        self.successResultOf(store.open())
+        self.clock.advance(0)
+        self.successResultOf(store.add(job(1), Submitted(call(), 1.0)))
+        self.successResultOf(store.jobs(0, 5))
+        modes = {
+            os.path.join(folder, name): os.stat(os.path.join(folder, name)).st_mode & 0o077
+            for folder, directories, files in os.walk(directory)
+            for name in (*directories, *files)
+        }
+        self.assertIn(f"{directory}/index.sqlite-wal", modes)
+        self.assertEqual({0}, set(modes.values()), modes)
+        self.successResultOf(store.close())
 
 
 class SteppedCase(FileCase):
