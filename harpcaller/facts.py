@@ -29,6 +29,13 @@ class Started:
 
 
 @attrs.frozen
+class Resumable:
+    """The agent has the call and keeps it, whatever becomes of us or the connection."""
+
+    at: float
+
+
+@attrs.frozen
 class Recorded:
     """The agent said something; ``record.time`` is set."""
 
@@ -43,8 +50,8 @@ class Ended:
     at: float
 
 
-#: What happens to a job, in the order ``Submitted Started? Recorded* Ended``.
-Fact = Submitted | Started | Recorded | Ended
+#: What happens to a job, in the order ``Submitted Started? Resumable? Recorded* Ended``.
+Fact = Submitted | Started | Resumable | Recorded | Ended
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ from harpcaller.facts import Ended as Ended
 from harpcaller.facts import Fact as Fact
 from harpcaller.facts import Page as Page
 from harpcaller.facts import Recorded as Recorded
+from harpcaller.facts import Resumable as Resumable
 from harpcaller.facts import Started as Started
 from harpcaller.facts import Submitted as Submitted
 from harpcaller.wire.agent import Credentials
@@ -43,13 +44,17 @@ class StoredJob:
 
 @attrs.frozen
 class LeftOver:
-    """A job that had not ended when the store was closed or the daemon died."""
+    """A job that had not ended when the store was closed or the daemon died.
+
+    If it is ``resumable``, its agent may have it yet.
+    """
 
     job_id: JobId
     call: Call
     submitted_at: float
     started_at: float | None
     records: int
+    resumable: bool = False
 
 
 @attrs.frozen

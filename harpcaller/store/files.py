@@ -20,6 +20,7 @@ from harpcaller.store.layout import job_path
 from harpcaller.store.records import (
     END,
     PLACE_BYTES,
+    RESUMABLE,
     START,
     BadLine,
     Head,
@@ -170,6 +171,7 @@ class Summary:
     """What a job is and how far it came.
 
     Attributes:
+        is_resumable: Whether its agent keeps the call.
         records: How many there are.
         ended_at: None if it hasn't ended.
         length: Of its file, in bytes.
@@ -177,6 +179,7 @@ class Summary:
 
     head: Head
     started_at: float | None
+    is_resumable: bool
     records: int
     ended_at: float | None
     length: int
@@ -194,6 +197,14 @@ def started_at(content: Content, second: int) -> float | None:
         return None
     beginning = content.read(second, PLACE_BYTES)
     return parse_time(beginning) if place(beginning) == START else None
+
+
+def is_resumable(content: Content, second: int) -> bool:
+    """Tell whether the line after the start, if there is one, says that the agent has the call."""
+    if second >= content.length or content.place_at(second) != START:
+        return False
+    third = content.line_after(second, content.length)
+    return third < content.length and content.place_at(third) == RESUMABLE
 
 
 def ended_at(content: Content) -> float | None:
@@ -216,14 +227,19 @@ def count(content: Content) -> int:
     found = content.place_at(last)
     if found == END:
         found = content.place_at(content.line_before(last))
-    return max(found, START) + 1
+    return max(found, RESUMABLE) + 1
 
 
 def summary(content: Content) -> Summary:
     """Read what a job is and how far it came."""
     found, second = head(content)
     return Summary(
-        found, started_at(content, second), count(content), ended_at(content), content.length
+        found,
+        started_at(content, second),
+        is_resumable(content, second),
+        count(content),
+        ended_at(content),
+        content.length,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from harpcaller.facts import Ended, Fact, Recorded, Started, Submitted
+from harpcaller.facts import Ended, Fact, Recorded, Resumable, Started, Submitted
 from harpcaller.wire.client import JobId
 
 
@@ -25,6 +25,7 @@ class LivingJob:
         tail: The durable lines that follow them.
         started_at: None while that isn't durable.
         ended_at: Likewise.
+        is_resumable: Whether it is durable that the agent keeps the call.
         records: How many are durable.
         is_lossy: A record couldn't be written; those after it have no place.
     """
@@ -36,18 +37,27 @@ class LivingJob:
     tail: bytearray = attrs.Factory(bytearray)
     started_at: float | None = None
     ended_at: float | None = None
+    is_resumable: bool = False
     records: int = 0
     is_lossy: bool = False
     _next_record: int = 0
     _has_started: bool = False
+    _has_kept: bool = False
     _has_ended: bool = False
 
     @classmethod
     def found(
-        cls, job_id: JobId, serial: int, length: int, started_at: float | None, records: int
+        cls,
+        job_id: JobId,
+        serial: int,
+        length: int,
+        started_at: float | None,
+        is_resumable: bool,
+        records: int,
     ) -> LivingJob:
         """Take up a job again whose file is complete."""
-        job = cls(job_id, serial, length, length, started_at=started_at, records=records)
+        job = cls(job_id, serial, length, length)
+        job.started_at, job.is_resumable, job.records = started_at, is_resumable, records
         job._settle()
         return job
 
@@ -76,6 +86,10 @@ class LivingJob:
             if self._has_started or self._next_record:
                 raise ValueError(f"the job {self.job_id} started before")
             self._has_started = True
+        elif isinstance(fact, Resumable):
+            if not self._has_started or self._has_kept or self._next_record:
+                raise ValueError(f"the job {self.job_id} can't become resumable now")
+            self._has_kept = True
         else:
             self._has_ended = True
 
@@ -86,6 +100,8 @@ class LivingJob:
             self.records += 1
         elif isinstance(fact, Started):
             self.started_at = fact.at
+        elif isinstance(fact, Resumable):
+            self.is_resumable = True
         elif isinstance(fact, Ended):
             self.ended_at = fact.at
 
@@ -104,6 +120,7 @@ class LivingJob:
         self.accepted = self.durable
         self._next_record = self.records
         self._has_started = self.started_at is not None
+        self._has_kept = self.is_resumable
         self._has_ended = self.ended_at is not None
 
 

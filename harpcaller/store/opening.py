@@ -176,10 +176,22 @@ def _take_up(disk: Disk, directory: str, job_id: JobId, log: EventLog) -> Summar
 
 def _left_over(one: Summary) -> LeftOver:
     submitted = one.head.submitted
-    return LeftOver(one.head.job_id, submitted.call, submitted.at, one.started_at, one.records)
+    return LeftOver(
+        one.head.job_id,
+        submitted.call,
+        submitted.at,
+        one.started_at,
+        one.records,
+        one.is_resumable,
+    )
 
 
 def _in_hand(one: Summary) -> LivingJob:
     return LivingJob.found(
-        one.head.job_id, one.head.serial, one.length, one.started_at, one.records
+        one.head.job_id,
+        one.head.serial,
+        one.length,
+        one.started_at,
+        one.is_resumable,
+        one.records,
     )

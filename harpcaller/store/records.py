@@ -5,15 +5,16 @@ A job's file is JSON lines, append only, to be read with ``jq``::
     {"harpcaller_job":1,"job":"8ec7…","serial":7,"submit":1455282411.5,"call":{"host":…,
         "procedure":…,"arguments":…,"timeout":…,"max_exec_time":…},"queue":null,"info":null}
     {"start":1455282411.6}
+    {"resumable":1455282411.7}
     {"packet":0,"time":1455282412.0,"data":…}
     {"packet":1,"time":1455282412.1,"data":…}
     {"end":1455282413.0,"result":…}
 
 The head is one line (folded here); ``timeout`` and ``max_exec_time`` are left out when the
-request had none; ``queue`` is null or ``{"name":…,"concurrency":…}``.  A job cancelled while
-it waited has no start.  The end carries ``result``, ``exception``, ``error`` or
-``cancelled`` as on the client's wire.  ``serial`` counts submissions: it orders jobs for ever,
-whatever clocks do.
+request had none; ``queue`` is null or ``{"name":…,"concurrency":…}``. A job cancelled while it
+waited has no start, and one whose agent doesn't keep calls has no ``resumable``. The end
+carries ``result``, ``exception``, ``error`` or ``cancelled`` as on the client's wire.
+``serial`` counts submissions: it orders jobs for ever, whatever clocks do.
 
 The keys stand in this order, without spaces between them, so that a line can be placed by
 its first bytes (:func:`place`) without being read.  Carried values (arguments, info,
@@ -28,7 +29,7 @@ from math import isfinite
 
 import attrs
 
-from harpcaller.facts import Ended, Recorded, Started, Submitted
+from harpcaller.facts import Ended, Recorded, Resumable, Started, Submitted
 from harpcaller.wire.client import (
     Call,
     JobId,
@@ -59,15 +60,18 @@ from harpcaller.wire.values import (
 FORMAT = 1
 
 #: Where a line stands in a file, as :func:`place` tells it, if it isn't a record's number.
-HEAD = -2
-START = -1
+HEAD = -3
+START = -2
+RESUMABLE = -1
 END = 2**63
 
 # What was accepted at the door is as deep as that allows; our lines wrap a level or two
 # around it.
 _DEPTH = MAX_DEPTH + 16
 
-_place = re.compile(rb'\{"(?:packet":([0-9]{1,19}),"t|(start":)|(end":)|(harpcaller_job":))').match
+_place = re.compile(
+    rb'\{"(?:packet":([0-9]{1,19}),"t|(start":)|(resumable":)|(end":)|(harpcaller_job":))'
+).match
 _record = re.compile(rb'\{"packet":([0-9]{1,19}),"time":(-?[0-9][-+.eE0-9]{0,40}),"data":').match
 
 #: How many bytes of a line :func:`place` and :func:`parse_time` need to see.
@@ -123,7 +127,7 @@ def head_line(job_id: JobId, serial: int, submitted: Submitted) -> bytes:
     )
 
 
-def fact_line(fact: Started | Recorded | Ended) -> bytes:
+def fact_line(fact: Started | Resumable | Recorded | Ended) -> bytes:
     """Write a line that follows the first, its newline included.
 
     Raises:
@@ -139,6 +143,8 @@ def fact_line(fact: Started | Recorded | Ended) -> bytes:
         )
     if isinstance(fact, Started):
         return b'{"start":%s}\n' % _seconds(fact.at)
+    if isinstance(fact, Resumable):
+        return b'{"resumable":%s}\n' % _seconds(fact.at)
     ((key, raw),) = members_of(_readable(fact.ending)).items()
     return _line(b'{"end":%s,"%s":%s}' % (_seconds(fact.at), key.encode("ascii"), raw))
 
@@ -162,7 +168,8 @@ def place(beginning: bytes) -> int:
     """Tell where a line stands in its file from its first bytes.
 
     Returns:
-        A record's number, or :data:`HEAD`, :data:`START` or :data:`END`.
+        A record's number, or :data:`HEAD`, :data:`START`, :data:`RESUMABLE` or
+        :data:`END`.
 
     Raises:
         BadLine: It begins like no line of ours.
@@ -170,10 +177,10 @@ def place(beginning: bytes) -> int:
     found = _place(beginning)
     if found is None:
         raise BadLine("a line begins like none that is known")
-    number, start, end, _ = found.groups()
+    number, start, resumable, end, _ = found.groups()
     if number is not None:
         return int(number)
-    return START if start else END if end else HEAD
+    return START if start else RESUMABLE if resumable else END if end else HEAD
 
 
 def parse_record(line: bytes) -> Record:

@@ -25,6 +25,7 @@ from harpcaller.interfaces import (
     Page,
     Pruned,
     Recorded,
+    Resumable,
     Started,
     StoredJob,
     Submitted,
@@ -43,6 +44,7 @@ class _Job:
     serial: int
     submitted: Submitted
     started_at: float | None = None
+    is_resumable: bool = False
     records: list[Record] = attrs.Factory(list)
     ended: Ended | None = None
 
@@ -180,7 +182,14 @@ class MemoryJobStore:
 
     def _left_over(self) -> Sequence[LeftOver]:
         return [
-            LeftOver(job_id, job.submitted.call, job.submitted.at, job.started_at, len(job.records))
+            LeftOver(
+                job_id,
+                job.submitted.call,
+                job.submitted.at,
+                job.started_at,
+                len(job.records),
+                job.is_resumable,
+            )
             for job_id, job in self._jobs.items()
             if job.ended is None
         ]
@@ -213,6 +222,10 @@ class MemoryJobStore:
             if job.started_at is not None or job.records:
                 raise ValueError(f"the job {job_id} started before")
             job.started_at = fact.at
+        elif isinstance(fact, Resumable):
+            if job.started_at is None or job.is_resumable or job.records:
+                raise ValueError(f"the job {job_id} can't become resumable now")
+            job.is_resumable = True
         elif isinstance(fact, Recorded):
             if fact.record.number != len(job.records) or fact.record.time is None:
                 raise ValueError(f"the job {job_id}: record {fact.record.number} is out of place")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from harpcaller.interfaces import Ended, Fact, Recorded, Started
+from harpcaller.interfaces import Ended, Fact, Recorded, Resumable, Started
 from harpcaller.job.life import Life, new_life
 from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
@@ -26,6 +26,12 @@ def queued() -> Life:
 def running() -> Life:
     life = new_life()
     assert life.turn_came(1.0) == Started(1.0)
+    return life
+
+
+def resumable() -> Life:
+    life = running()
+    assert life.kept(1.5) == Resumable(1.5)
     return life
 
 
@@ -57,6 +63,10 @@ def turn_came(life: Life) -> Fact | None:
     return life.turn_came(5.0)
 
 
+def kept(life: Life) -> Fact | None:
+    return life.kept(5.0)
+
+
 def said(life: Life) -> Fact | None:
     return life.said(5.0, SAID)
 
@@ -70,18 +80,25 @@ def cancelled(life: Life) -> Fact | None:
 
 
 ENDED = (ended_by_itself, failed_before_start, cancelled_while_queued, cancelled_while_running)
-INPUTS = (turn_came, said, finished, cancelled)
+INPUTS = (turn_came, kept, said, finished, cancelled)
 
 #: The table in the module's docstring: state, input, and the fact to write down.
 TABLE: list[tuple[Callable[[], Life], Callable[[Life], Fact | None], Fact | None]] = [
     (queued, turn_came, Started(5.0)),
+    (queued, kept, None),
     (queued, said, None),
     (queued, finished, Ended(DONE, 5.0)),
     (queued, cancelled, Ended(Cancelled(), 5.0)),
     (running, turn_came, None),
+    (running, kept, Resumable(5.0)),
     (running, said, Recorded(Record(0, SAID, 5.0))),
     (running, finished, Ended(DONE, 5.0)),
     (running, cancelled, Ended(Cancelled(), 5.0)),
+    (resumable, turn_came, None),
+    (resumable, kept, None),
+    (resumable, said, Recorded(Record(0, SAID, 5.0))),
+    (resumable, finished, Ended(DONE, 5.0)),
+    (resumable, cancelled, Ended(Cancelled(), 5.0)),
     *((state, happens, None) for state in ENDED for happens in INPUTS),
 ]
 
@@ -95,7 +112,8 @@ class TableTests(SynchronousTestCase):
 
     def test_table_is_complete(self) -> None:
         """No state and no input is left out."""
-        expected = {(state, happens) for state in (queued, running, *ENDED) for happens in INPUTS}
+        states = (queued, running, resumable, *ENDED)
+        expected = {(state, happens) for state in states for happens in INPUTS}
         self.assertEqual(expected, {(state, happens) for state, happens, _ in TABLE})
         self.assertEqual(len(expected), len(TABLE))
 
@@ -128,6 +146,12 @@ class CourseTests(SynchronousTestCase):
         life.turn_came(1.0)
         self.assertEqual(Recorded(Record(0, SAID, 2.0)), life.said(2.0, SAID))
 
+    def test_goes_on_with_its_records(self) -> None:
+        """A job that is taken up again goes on with the number after its last record."""
+        life = new_life(7)
+        life.turn_came(1.0)
+        self.assertEqual(Recorded(Record(7, SAID, 2.0)), life.said(2.0, SAID))
+
     def test_lives_are_apart(self) -> None:
         """One job's records and end are none of another's business."""
         one, other = running(), running()
@@ -145,7 +169,9 @@ class CourseTests(SynchronousTestCase):
         """Whatever happens, the facts read: at most one start, records, at most one end."""
         life = new_life()
         facts = [fact for fact in (happens(life) for happens in inputs) if fact is not None]
-        kinds = "".join({Started: "s", Recorded: "r", Ended: "e"}[type(fact)] for fact in facts)
-        self.assertRegex(kinds, r"\A(sr*)?e?\Z")
+        letters = {Started: "s", Resumable: "k", Recorded: "r", Ended: "e"}
+        kinds = "".join(letters[type(fact)] for fact in facts)
+        self.assertRegex(kinds, r"\A(s[kr]*)?e?\Z")
+        self.assertLessEqual(kinds.count("k"), 1)
         numbers = [fact.record.number for fact in facts if isinstance(fact, Recorded)]
         self.assertEqual(list(range(len(numbers))), numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zope.interface.verify import verifyObject
 
 from harpcaller.errors import InvalidJobId, StorageError
-from harpcaller.interfaces import IJobStore, LeftOver, Page, Pruned, Started, Submitted
+from harpcaller.interfaces import IJobStore, LeftOver, Page, Pruned, Resumable, Started, Submitted
 from harpcaller.wire.client import JobId, QueueSpec
 from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised
@@ -183,11 +183,15 @@ class ContractMixin(StoreCase):
         self.submit(3, at=40.0)
         self.finish(self.store.add(job(3), Started(41.0)))
         self.finish(self.store.add(job(3), record(0)))
+        self.submit(5)
+        self.finish(self.store.add(job(5), Started(11.0)))
+        self.finish(self.store.add(job(5), Resumable(12.0)))
         self.close()
         self.assertEqual(
             [
                 LeftOver(job(2), call(queue=queue), 50.0, None, 0),
                 LeftOver(job(3), call(), 40.0, 41.0, 1),
+                LeftOver(job(5), call(), 10.0, 11.0, 0, resumable=True),
             ],
             list(self.open()),
         )
@@ -195,7 +199,9 @@ class ContractMixin(StoreCase):
         self.finish(self.store.add(job(3), record(1)))
         self.finish(self.store.add(job(3), ended()))
         self.submit(4)
-        self.assertEqual([job(n) for n in (1, 2, 3, 4)], [one.job_id for one in self.listing()])
+        self.finish(self.store.add(job(5), record(0)))
+        self.assertEqual([0], [one.number for one in self.all_records(job(5))])
+        self.assertEqual([job(n) for n in (1, 2, 3, 5, 4)], [one.job_id for one in self.listing()])
         self.assertEqual([0, 1], [one.number for one in self.all_records(job(3))])
 
     def test_facts_out_of_place_are_bugs(self) -> None:
@@ -204,6 +210,7 @@ class ContractMixin(StoreCase):
         self.submit(1)
         self.failureResultOf(self.store.add(job(1), Submitted(call(), 1.0)), ValueError)
         self.failureResultOf(self.store.add(job(1), record(1)), ValueError)
+        self.failureResultOf(self.store.add(job(1), Resumable(1.0)), ValueError)
         self.finish(self.store.add(job(1), record(0)))
         self.failureResultOf(self.store.add(job(1), Started(1.0)), ValueError)
         self.failureResultOf(self.store.add(job(1), record(0)), ValueError)

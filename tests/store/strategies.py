@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from harpcaller.interfaces import Ended, Recorded, Started, Submitted
+from harpcaller.interfaces import Ended, Recorded, Resumable, Started, Submitted
 from harpcaller.wire.client import Call, QueueSpec
 from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
@@ -46,6 +46,7 @@ endings = st.one_of(
 )
 submitted = st.builds(Submitted, calls, times)
 started = st.builds(Started, times)
+resumable = st.builds(Resumable, times)
 records = st.builds(Record, st.integers(0, 2**60), values, times)
 recorded = st.builds(Recorded, records)
 ended = st.builds(Ended, endings, times)

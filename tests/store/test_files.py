@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harpcaller.errors import InvalidJobId, StorageError
-from harpcaller.interfaces import Page, Started, Submitted
+from harpcaller.interfaces import Page, Resumable, Started, Submitted
 from harpcaller.store import files, records
 from harpcaller.store.files import Content
 from harpcaller.store.layout import job_path
@@ -24,11 +24,15 @@ from tests.store.jobs import DONE, call, ended, job, record
 _T = TypeVar("_T")
 
 
-def lines(sizes: list[int], *, start: bool = True, end: bool = True) -> list[bytes]:
+def lines(
+    sizes: list[int], *, start: bool = True, kept: bool = False, end: bool = True
+) -> list[bytes]:
     """Make the lines of a job with records of these sizes."""
     made = [records.head_line(job(1), 1, Submitted(call(), 1.0))]
     if start:
         made.append(records.fact_line(Started(2.0)))
+    if kept:
+        made.append(records.fact_line(Resumable(2.5)))
     for number, size in enumerate(sizes):
         made.append(records.fact_line(record(number, "x" * size)))
     if end:
@@ -78,6 +82,18 @@ class ReadingTests(FilesCase):
             found = self.look(made, 1, files.summary)
             self.assertEqual(expected, (found.started_at, found.records, found.ended_at))
             self.assertEqual(expected[2] is None, self.look(made, 1, files.ended) is None)
+
+    def test_whether_the_agent_keeps_the_call(self) -> None:
+        """A line after the start says so, wherever the seam is; records are counted as ever."""
+        for sizes in ([], [5, 9000]):
+            for kept in (True, False):
+                for end in (True, False):
+                    made = lines(sizes, kept=kept, end=end)
+                    for split in range(len(made)):
+                        found = self.look(made, split, files.summary)
+                        self.assertEqual((kept, len(sizes)), (found.is_resumable, found.records))
+        self.assertFalse(self.look(lines([], start=False), 1, files.summary).is_resumable)
+        self.assertFalse(self.look(lines([3], start=False), 1, files.summary).is_resumable)
 
     def test_end_of_huge_line(self) -> None:
         """The end is found behind a record of megabytes, and is one itself."""

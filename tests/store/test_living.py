@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harpcaller.interfaces import Started, Submitted
+from harpcaller.interfaces import Resumable, Started, Submitted
 from harpcaller.store.living import LivingJob
 from tests.house import HouseCase
 from tests.store.jobs import call, ended, job, record
@@ -26,8 +26,11 @@ class LivingJobTests(HouseCase):
         """Facts that can't come next are refused."""
         self.assertRaises(ValueError, self.job.accept, Submitted(call(), 1.0))
         self.assertRaises(ValueError, self.job.accept, record(1))
+        self.assertRaises(ValueError, self.job.accept, Resumable(1.0))
         self.tell(Started(1.0))
         self.assertRaises(ValueError, self.job.accept, Started(1.0))
+        self.tell(Resumable(1.0))
+        self.assertRaises(ValueError, self.job.accept, Resumable(1.0))
         self.tell(record(0), record(1))
         self.assertRaises(ValueError, self.job.accept, record(1))
         self.tell(ended())
@@ -37,15 +40,16 @@ class LivingJobTests(HouseCase):
     def test_taken_back(self) -> None:
         """After a failure the job stands where it durably was."""
         self.job.keep(Submitted(call(), 1.0), b"h")
-        self.tell(Started(1.0), record(0), ended())
-        for fact in (Started(1.0), record(0), ended()):
+        facts = (Started(1.0), Resumable(1.0), record(0), ended())
+        self.tell(*facts)
+        for fact in facts:
             self.job.take_back(fact)
         self.assertEqual((1, 0, True), (self.job.accepted, self.job.records, self.job.is_lossy))
-        self.tell(Started(2.0), ended())
+        self.tell(Started(2.0), Resumable(2.0), ended())
 
     def test_found_again(self) -> None:
         """A job that was read from its file goes on where it was."""
-        self.job = LivingJob.found(job(1), 7, 100, 5.0, 2)
+        self.job = LivingJob.found(job(1), 7, 100, 5.0, True, 2)
         self.assertRaises(ValueError, self.job.accept, Started(1.0))
         self.tell(record(2))
         self.assertEqual((100, 101), (self.job.durable, self.job.accepted))

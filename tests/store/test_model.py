@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from harpcaller.errors import StorageError
-from harpcaller.interfaces import Ended, Fact, Recorded, Started, StoredJob
+from harpcaller.interfaces import Ended, Fact, Recorded, Resumable, Started, StoredJob
 from harpcaller.store.filestore import FileJobStore
 from harpcaller.store.layout import INDEX
 from harpcaller.store.sizes import Sizes
@@ -111,6 +111,16 @@ class Stores(RuleBasedStateMachine):
         ]
         if waiting:
             self.add(data.draw(st.sampled_from(waiting)), fact)
+
+    @rule(data=st.data(), fact=strategies.resumable)
+    def keep(self, data: st.DataObject, fact: Resumable) -> None:
+        fresh = [
+            job_id
+            for job_id in self.living
+            if [Started] == list(map(type, self.model.facts_of(job_id)))[1:]
+        ]
+        if fresh:
+            self.add(data.draw(st.sampled_from(fresh)), fact)
 
     @rule(data=st.data(), value=strategies.values, time=strategies.times, many=st.integers(1, 9))
     def say(self, data: st.DataObject, value: Raw, time: float, many: int) -> None:

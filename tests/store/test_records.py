@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harpcaller.interfaces import Ended, Recorded, Started, Submitted
+from harpcaller.interfaces import Ended, Recorded, Resumable, Started, Submitted
 from harpcaller.store import records
 from harpcaller.wire.client import Call, JobId, QueueSpec
 from harpcaller.wire.client_answers import Record
@@ -89,6 +89,15 @@ class RoundTripTests(HouseCase):
         line = records.fact_line(fact)
         self.assertEqual(fact.at, records.parse_time(line[: records.PLACE_BYTES]))
         self.assertEqual(records.START, records.place(line))
+
+    @given(strategies.resumable)
+    def test_resumable(self, fact: Resumable) -> None:
+        """It is a line of its own, between the start and the first record."""
+        line = records.fact_line(fact)
+        self.assertEqual({"resumable": fact.at}, json.loads(line))
+        standing = records.place(line[: records.PLACE_BYTES])
+        self.assertEqual(records.RESUMABLE, standing)
+        self.assertTrue(records.HEAD < records.START < standing < 0)
 
     @given(strategies.recorded)
     def test_record(self, fact: Recorded) -> None:
