@@ -23,6 +23,7 @@ BARE = {
     "setlock": "harpcaller.supervise.chain.setlock",
     "pgrphack": "harpcaller.supervise.chain.pgrphack",
     "fghack": "harpcaller.supervise.chain.fghack",
+    "run-as": "harpcaller.supervise.chain.run_as",
     "tai64n": "harpcaller.supervise.tai64n.stamp",
     "tai64nlocal": "harpcaller.supervise.tai64n.local",
 }
@@ -31,7 +32,7 @@ BARE = {
 FULL: dict[str, str] = {}
 
 #: Tools that daemontools hasn't; there are no links for them.
-OWN: frozenset[str] = frozenset()
+OWN = frozenset({"run-as"})
 
 HELP = """\
 Usage: harpsv TOOL [ARGUMENT ...]

@@ -41,16 +41,20 @@ def assignment(name: bytes, content: bytes) -> tuple[bytes, bytes | None]:
     return variable, (begun + b"=" + value if equals else value)
 
 
-def apply(tool: str, directory: str) -> None:
+def apply(tool: str, directory: str) -> dict[bytes, bytes | None]:
     """Change the environment of this process as a directory says.
 
     Args:
         tool: Whose messages they are.
         directory: The environment directory.
 
+    Returns:
+        What has changed: variables with their values, or None for those taken away.
+
     Raises:
         Ended: The directory or a file in it can't be read.
     """
+    changes = {}
     for name, content in _files(tool, directory):
         variable, value = assignment(name, content)
         try:
@@ -62,10 +66,13 @@ def apply(tool: str, directory: str) -> None:
             # Its name is empty: the file's begins with "=".
             what = f"unable to set {directory}/{os.fsdecode(name)}: a variable needs a name"
             raise fatal(tool, what) from None
+        changes[variable] = value
+    return changes
 
 
 def _files(tool: str, directory: str) -> list[tuple[bytes, bytes]]:
     """Read all files of an environment directory."""
+    # It need not be readable to be where we come back to.
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -76,22 +83,21 @@ def _files(tool: str, directory: str) -> list[tuple[bytes, bytes]]:
             names = os.listdir(b".")
         except OSError as error:
             raise fatal(tool, f"unable to read directory {directory}", error) from None
-        found = []
-        for name in names:
-            if name.startswith(b"."):
-                continue
-            try:
-                found.append((name, _beginning(name)))
-            except FileNotFoundError:
-                # Deleted meanwhile, or a link that leads nowhere.
-                found.append((name, b""))
-            except OSError as error:
-                what = f"unable to read {directory}/{os.fsdecode(name)}"
-                raise fatal(tool, what, error) from None
-        os.fchdir(here)
+        shown = [name for name in names if not name.startswith(b".")]
+        return [(name, _content(tool, directory, name)) for name in shown]
     finally:
+        os.fchdir(here)
         os.close(here)
-    return found
+
+
+def _content(tool: str, directory: str, name: bytes) -> bytes:
+    """Read a file of the current directory, as much of it as counts."""
+    try:
+        return _beginning(name)
+    except FileNotFoundError:
+        return b""  # deleted meanwhile, or a link that leads nowhere
+    except OSError as error:
+        raise fatal(tool, f"unable to read {directory}/{os.fsdecode(name)}", error) from None
 
 
 def _beginning(name: bytes) -> bytes:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Where programs are when nobody says.
 DEFAULT_PATH = b"/bin:/usr/bin"
 
+#: PATH as it was when this process started.
+STARTED_WITH = os.environb.get(b"PATH")
+
 #: Go on with the next directory, and these are remembered but for the first.
 _PASSED_OVER = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR)
 
@@ -59,15 +62,17 @@ def attempt(program: bytes, path: bytes | None, start: "Callable[[bytes], object
     raise remembered
 
 
-def become(tool: str, command: list[str]) -> "NoReturn":
+def become(tool: str, command: list[str], path: bytes | None = STARTED_WITH) -> "NoReturn":
     """Exec a command in the place of this process.
 
-    PATH is the one that the tool was started with.  The environment is that of the process as
-    :func:`os.putenv` and :func:`os.unsetenv` have left it.
+    The environment is that of the process as :func:`os.putenv` and :func:`os.unsetenv` have left
+    it, so that what Python couldn't represent goes through unchanged.
 
     Args:
         tool: Whose message it is, if the program can't be run.
         command: Program and arguments.
+        path: As for :func:`candidates`; mostly the one that the tool was started with, not one
+            that it has set.
 
     Raises:
         Ended: It can't be run.
@@ -82,7 +87,7 @@ def become(tool: str, command: list[str]) -> "NoReturn":
         os.execv(file, arguments)  # noqa: S606  # no shell is what it's about
 
     try:
-        attempt(arguments[0], os.environb.get(b"PATH"), start)
+        attempt(arguments[0], path, start)
     except OSError as error:
         raise not_run(tool, command[0], error) from None
     raise AssertionError("exec has returned")

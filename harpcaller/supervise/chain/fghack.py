@@ -6,7 +6,7 @@ hardly all: once the pipe is at its end, nothing of the program is left.
 
 import os
 
-from harpcaller.supervise.chain.execution import attempt, not_run
+from harpcaller.supervise.chain.execution import STARTED_WITH, attempt, not_run
 from harpcaller.supervise.messages import fatal, usage
 
 #: How many descriptors the program gets: more than the twenty that old systems had.
@@ -42,7 +42,7 @@ def _start(command: list[str], writing: list[int]) -> int:
     try:
         for descriptor in writing:
             os.set_inheritable(descriptor, True)
-        attempt(arguments[0], os.environb.get(b"PATH"), start)
+        attempt(arguments[0], STARTED_WITH, start)
     except OSError as error:
         raise not_run("fghack", command[0], error) from None
     finally:
