@@ -28,7 +28,9 @@ sys.path.append({where!r})
 try:
     from harpcaller.supervise.harpsv import main
 except ImportError as error:
-    sys.exit(f"{{sys.argv[0]}}: fatal: {{error}}: make the links again with harpsv --link")
+    advice = "make the links again with harpsv --link"
+    print(f"{{sys.argv[0]}}: fatal: {{error}}: {{advice}}", file=sys.stderr)
+    sys.exit(111)
 sys.exit(main())
 """
 

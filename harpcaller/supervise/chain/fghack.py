@@ -6,8 +6,12 @@ hardly all: once the pipe is at its end, nothing of the program is left.
 
 import os
 
-from harpcaller.supervise.chain.execution import STARTED_WITH, attempt, not_run
-from harpcaller.supervise.messages import fatal, usage
+from harpcaller.supervise.chain.execution import become
+from harpcaller.supervise.messages import Ended, fatal, say, usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 #: How many descriptors the program gets: more than the twenty that old systems had.
 DESCRIPTORS = 31
@@ -21,7 +25,14 @@ def main(argv: list[str]) -> int:
         reading, writing = os.pipe()
     except OSError as error:
         raise fatal("fghack", "unable to create pipe", error) from None
-    process = _start(argv, [writing] + [os.dup(writing) for _ in range(DESCRIPTORS - 1)])
+    try:
+        # posix_spawn would leave the C library's own two signals ignored in the program.
+        process = os.fork()
+    except OSError as error:
+        raise fatal("fghack", "unable to fork", error) from None
+    if process == 0:
+        _become(argv, writing)
+    os.close(writing)
     while os.read(reading, 4096):
         pass  # what the program writes there by mistake
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -30,22 +41,13 @@ def main(argv: list[str]) -> int:
     return code
 
 
-def _start(command: list[str], writing: list[int]) -> int:
-    """Start the program with the pipe's write ends, and close ours."""
-    arguments = [os.fsencode(argument) for argument in command]
-    started = []
-
-    def start(file: bytes) -> None:
-        process = os.posix_spawn(file, arguments, os.environb)
-        started.append(process)
-
+def _become(command: list[str], writing: int) -> "NoReturn":
+    """Be the program, in the new process."""
     try:
-        for descriptor in writing:
-            os.set_inheritable(descriptor, True)
-        attempt(arguments[0], STARTED_WITH, start)
-    except OSError as error:
-        raise not_run("fghack", command[0], error) from None
-    finally:
-        for descriptor in writing:
-            os.close(descriptor)
-    return started[0]
+        os.set_inheritable(writing, True)
+        for _ in range(DESCRIPTORS - 1):
+            os.set_inheritable(os.dup(writing), True)
+        become("fghack", command)
+    except Ended as end:
+        say(end.line)
+        os._exit(end.exit_code)

@@ -1,7 +1,7 @@
 """What Python changes in its process when it starts, put back for the program that comes next.
 
 A program that is exec'ed gets the signals that are ignored, and the environment.  Python ignores
-SIGPIPE and SIGXFSZ, and under the C locale adds ``LC_CTYPE``.
+SIGPIPE and SIGXFSZ, and under the C locale sets ``LC_CTYPE``.
 """
 
 import os
@@ -14,7 +14,7 @@ else:
     # longer than the rest of a tool.
     import _signal
 
-#: What Python gives LC_CTYPE when nobody has asked for a locale.
+#: What Python makes of the C locale.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
 
@@ -29,20 +29,24 @@ def put_back() -> None:
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         # Or a tool that waits would end in a traceback.
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    if os.environb.get(b"LC_CTYPE") in _COERCED and not _was_given(b"LC_CTYPE"):
-        os.unsetenv(b"LC_CTYPE")
+    if os.environb.get(b"LC_CTYPE") in _COERCED:
+        _put_back_locale()
 
 
-def _was_given(name: bytes) -> bool:
-    """Was a variable in the environment that the process started with?"""
+def _put_back_locale() -> None:
+    """Undo it if it was Python that chose the locale."""
     try:
         descriptor = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return True  # it can't be known, so it stays
+        return  # it can't be known
+    given = b"\0"
     try:
-        found = b"\0"
         while piece := os.read(descriptor, 65536):
-            found += piece
+            given += piece
     finally:
         os.close(descriptor)
-    return b"\0" + name + b"=" in found
+    _, found, rest = given.partition(b"\0LC_CTYPE=")
+    if found:
+        os.putenv(b"LC_CTYPE", rest.partition(b"\0")[0])
+    else:
+        os.unsetenv(b"LC_CTYPE")
