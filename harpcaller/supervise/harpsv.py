@@ -24,6 +24,7 @@ BARE = {
     "pgrphack": "harpcaller.supervise.chain.pgrphack",
     "fghack": "harpcaller.supervise.chain.fghack",
     "run-as": "harpcaller.supervise.chain.run_as",
+    "multilog": "harpcaller.supervise.multilog.command",
     "tai64n": "harpcaller.supervise.tai64n.stamp",
     "tai64nlocal": "harpcaller.supervise.tai64n.local",
 }

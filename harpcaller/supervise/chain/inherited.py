@@ -14,6 +14,7 @@ else:
     # longer than the rest of a tool.
     import _signal
 
+_LOCALE = b"LC_CTYPE"
 #: What Python makes of the C locale.
 _COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
 
@@ -29,24 +30,33 @@ def put_back() -> None:
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         # Or a tool that waits would end in a traceback.
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    if os.environb.get(b"LC_CTYPE") in _COERCED:
-        _put_back_locale()
+    now = os.environb.get(_LOCALE)
+    if now in _COERCED and (given := _locale_given(now)) != now:
+        if given is None:
+            os.unsetenv(_LOCALE)
+        else:
+            os.putenv(_LOCALE, given)
 
 
-def _put_back_locale() -> None:
-    """Undo it if it was Python that chose the locale."""
+def environment() -> dict[bytes, bytes]:
+    """Give the environment that this process was started with, for another program."""
+    found = dict(os.environb)
+    now = found.pop(_LOCALE, None)
+    given = _locale_given(now) if now in _COERCED else now
+    return found if given is None else {**found, _LOCALE: given}
+
+
+def _locale_given(now: bytes) -> bytes | None:
+    """Give the locale that the process was started with, or None if there was none."""
     try:
         descriptor = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return  # it can't be known
+        return now  # it can't be known
     given = b"\0"
     try:
         while piece := os.read(descriptor, 65536):
             given += piece
     finally:
         os.close(descriptor)
-    _, found, rest = given.partition(b"\0LC_CTYPE=")
-    if found:
-        os.putenv(b"LC_CTYPE", rest.partition(b"\0")[0])
-    else:
-        os.unsetenv(b"LC_CTYPE")
+    _, found, rest = given.partition(b"\0" + _LOCALE + b"=")
+    return rest.partition(b"\0")[0] if found else None

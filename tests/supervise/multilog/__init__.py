@@ -1,0 +1,1 @@
+"""Tests of harpcaller.supervise.multilog."""
