@@ -11,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from harpcaller.supervise.chain import envdir, fghack, pgrphack, setlock, setuidgid, softlimit
+from harpcaller.supervise.chain import (
+    envdir,
+    envuidgid,
+    fghack,
+    pgrphack,
+    setlock,
+    setuidgid,
+    softlimit,
+)
 from harpcaller.supervise.chain.execution import attempt, candidates
+from harpcaller.supervise.chain.inherited import first_value
 from harpcaller.supervise.chain.options import Options
 from harpcaller.supervise.messages import Ended, fatal, reason
 
@@ -176,6 +185,19 @@ class FindingTests(SynchronousTestCase):
         self.assertEqual(expected, self.failing(errno.ENOEXEC, None))
 
 
+class LocaleTests(SynchronousTestCase):
+    """What the locale was before Python chose one."""
+
+    def test_first_value(self) -> None:
+        """Names that end alike are others."""
+        environment = b"MY_LC_CTYPE=1\0A=LC_CTYPE=2\0LC_CTYPE=C\0LC_CTYPE=x\0EMPTY=\0"
+        self.assertEqual(b"C", first_value(environment, b"LC_CTYPE"))
+        self.assertEqual(b"1", first_value(environment, b"MY_LC_CTYPE"))
+        self.assertEqual(b"", first_value(environment, b"EMPTY"))
+        self.assertIsNone(first_value(environment, b"LC_ALL"))
+        self.assertIsNone(first_value(b"", b"A"))
+
+
 class MistakeTests(SynchronousTestCase):
     """Command lines that lack something."""
 
@@ -185,6 +207,7 @@ class MistakeTests(SynchronousTestCase):
             (envdir, [], 111),
             (envdir, ["dir"], 111),
             (setuidgid, ["root"], 100),
+            (envuidgid, ["root"], 100),
             (softlimit, [], 100),
             (softlimit, ["-o", "5k", "true"], 100),
             (setlock, ["-n", "file"], 100),

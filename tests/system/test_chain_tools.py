@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from subprocess import PIPE
@@ -15,8 +14,6 @@ from subprocess import PIPE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harpcaller.supervise import harpsv
-from harpcaller.supervise.links import script
 from tests.system.chain_tools import PATIENCE, SYSTEM_PATH, ChainCase, has_open, is_root
 
 #: Names that files of an environment directory can have; some are dotted, some have "=".
@@ -353,85 +350,3 @@ class GroupTests(ChainCase):
         """The program gets as many as by theirs, and sees no signal ignored."""
         shown = "ls /proc/self/fd | wc -l; grep SigIgn /proc/self/status"
         self.same("fghack", "sh", "-c", shown)
-
-
-class WithoutLinksTests(ChainCase):
-    """The same as ``harpsv TOOL ...``."""
-
-    def harpsv(self, *words: str) -> tuple[int, bytes, bytes]:
-        """Run it as the installed command does."""
-        command = ["-P", "-m", "harpcaller.supervise.harpsv", *words]
-        return self.run_tool(sys.executable, *command, env=dict(os.environ))
-
-    def test_each_tool(self) -> None:
-        """They do what they do."""
-        (self.work / "env").mkdir()
-        (self.work / "env" / "A").write_text("x\n")
-        (self.work / "env" / "B").touch()
-        me = "root" if is_root() else "nobody"
-        for words, out in [
-            (["envdir", "env", "sh", "-c", "echo $A"], b"x\n"),
-            (["envuidgid", "daemon", "sh", "-c", "echo $GID"], b"1\n"),
-            (["softlimit", "-o", "99", "sh", "-c", "ulimit -n"], b"99\n"),
-            (["setlock", "-n", "lock", "echo", "x"], b"x\n"),
-            (["pgrphack", "echo", "x"], b"x\n"),
-            (["fghack", "echo", "x"], b"x\n"),
-        ]:
-            self.assertEqual((0, out, b""), self.harpsv(*words), words)
-        code, _, err = self.harpsv("setuidgid", me, "no-such-program")
-        self.assertEqual(111, code)
-        self.assertIn(b"setuidgid: fatal: unable to ", err)
-
-    def test_unknown_tool(self) -> None:
-        """It is named."""
-        code, _, err = self.harpsv("frobnicate")
-        self.assertEqual(100, code)
-        self.assertEqual(
-            b"harpsv: fatal: there is no tool frobnicate; harpsv --help lists them\n", err
-        )
-        self.assertEqual(100, self.harpsv()[0])
-        self.assertIn(b"--link takes one directory", self.harpsv("--link")[2])
-
-    def test_interpreter_in_a_folder_with_a_blank(self) -> None:
-        """Links work there, too."""
-        folder = self.folder / "my own"
-        folder.mkdir()
-        (folder / "python").symlink_to(sys.executable)
-        where = str(Path(harpsv.__file__).parents[2])
-        link = self.folder / "pgrphack"
-        link.write_text(script(str(folder / "python"), where))
-        link.chmod(0o755)
-        self.assertEqual((0, b"x y\n", b""), self.run_tool(link, "echo", "x y"))
-
-    def test_package_that_has_gone(self) -> None:
-        """Links that outlive it say what to do."""
-        link = self.folder / "pgrphack"
-        link.write_text(script(sys.executable, "/nowhere"))
-        link.chmod(0o755)
-        code, _, err = self.run_tool(link, "true")
-        self.assertEqual(111, code)
-        self.assertIn(b"make the links again with harpsv --link", err)
-        self.assertEqual(1, err.count(b"\n"))
-
-
-class LightnessTests(ChainCase):
-    """Quick starts come from what isn't imported."""
-
-    #: What Python itself has when it starts so, and what is compiled into it or a library of it.
-    ALLOWED = frozenset(("os", "sys", "errno", "pwd", "fcntl", "resource", "_signal"))
-
-    def test_imports(self) -> None:
-        """The exec-chain tools read nothing from disk but themselves."""
-        tools = sorted(m for m in harpsv.BARE.values() if ".chain." in m)
-        listed = "print(*sorted(set(sys.modules) - before))"
-        code = f"import os, sys; before = set(sys.modules); sys.path.append({str(self.where())!r})"
-        code += f"; import harpcaller.supervise.harpsv, {', '.join(tools)}; {listed}"
-        outcome = self.run_tool(sys.executable, "-I", "-S", "-c", code)
-        self.assertEqual((0, b""), (outcome.code, outcome.err))
-        imported = {name for name in outcome.out.decode().split() if "harpcaller" not in name}
-        self.assertEqual(set(), imported - self.ALLOWED)
-        self.assertIn("harpcaller.supervise.chain.run_as", outcome.out.decode())
-
-    def where(self) -> Path:
-        """Give the folder that has the package."""
-        return Path(harpsv.__file__).parents[2]

@@ -52,11 +52,16 @@ def _locale_given(now: bytes) -> bytes | None:
         descriptor = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return now  # it can't be known
-    given = b"\0"
+    whole = b""
     try:
         while piece := os.read(descriptor, 65536):
-            given += piece
+            whole += piece
     finally:
         os.close(descriptor)
-    _, found, rest = given.partition(b"\0" + _LOCALE + b"=")
+    return first_value(whole, _LOCALE)
+
+
+def first_value(environment: bytes, name: bytes) -> bytes | None:
+    """Find a variable in an environment as the kernel shows it, each entry ended by a NUL."""
+    _, found, rest = (b"\0" + environment).partition(b"\0" + name + b"=")
     return rest.partition(b"\0")[0] if found else None
