@@ -27,6 +27,13 @@ BARE = {
     "multilog": "harpcaller.supervise.multilog.command",
     "tai64n": "harpcaller.supervise.tai64n.stamp",
     "tai64nlocal": "harpcaller.supervise.tai64n.local",
+    "supervise": "harpcaller.supervise.tools.supervise",
+    "svscan": "harpcaller.supervise.tools.svscan",
+    "svscanboot": "harpcaller.supervise.tools.svscanboot",
+    "svc": "harpcaller.supervise.tools.svc",
+    "svok": "harpcaller.supervise.tools.svok",
+    "svstat": "harpcaller.supervise.tools.svstat",
+    "readproctitle": "harpcaller.supervise.tools.readproctitle",
 }
 
 #: Tools that need installed packages, with their modules.

@@ -1,0 +1,1 @@
+"""PURE: the life of one supervised process, and when it may live again."""

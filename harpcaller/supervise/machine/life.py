@@ -1,0 +1,448 @@
+"""The life of one supervised process, as a machine.
+
+::
+
+    down        nothing runs and nothing is to
+    starting    it may be started, and will be once what it needs is there
+    up          it runs
+    ready       it runs and said that it is ready
+    paused      it runs but was stopped by SIGSTOP
+    stopping    it runs and was told to end
+    finishing   it ended and its finish script runs
+    backoff     it is wanted and its time hasn't come
+    given up    it is wanted and died too often; only a word from somebody starts it
+    ended       nobody looks after it any more
+
+What follows on what is in :data:`TABLE`, which has an entry for each state and each event:
+an event that means nothing (a time that came too late, a word of readiness from a process
+that is gone) is there as ``_nothing``.
+
+Not on Automat, whose import takes longer than this whole program may take to start (see
+``doc/decisions``).  PURE: times are seconds on a clock that never jumps, and come in with
+each event.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from harpcaller.supervise.machine.events import (
+    Announce,
+    ContinueWanted,
+    Died,
+    DownWanted,
+    Event,
+    ExitWanted,
+    Finished,
+    KillFinish,
+    NotStarted,
+    OnceWanted,
+    PauseWanted,
+    Quit,
+    RaiseAlarm,
+    RunFinish,
+    SaidReady,
+    Send,
+    SignalWanted,
+    Start,
+    Started,
+    TimeCame,
+    UpWanted,
+    Wish,
+)
+from harpcaller.supervise.machine.restarts import (
+    BETWEEN_STARTS,
+    Deaths,
+    Ending,
+    RestartPolicy,
+)
+
+#: A finish script that exits with this doesn't want its service back (as in s6).
+STAY_DOWN = 125
+
+#: Signals that end most processes: a death after one that was asked for is no failure.
+_FATAL = frozenset(
+    (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
+)
+
+
+class State(Enum):
+    """Where in its life a process is."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    READY = "ready"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHING = "finishing"
+    BACKOFF = "backoff"
+    GIVEN_UP = "given up"
+    ENDED = "ended"
+
+
+class Want(Enum):
+    """What is to become of a process; the value is its byte in the status file."""
+
+    UP = ord("u")
+    DOWN = ord("d")
+    ONCE = 0
+
+
+class Rules(NamedTuple):
+    """What a service's directory asks of its supervision.
+
+    Attributes:
+        restarts: What follows on its deaths.
+        down_signal: What tells it to end.
+        kill_after_seconds: How long it may take to, before SIGKILL; None: as long as it likes.
+        finish_seconds: How long its finish script may take, before SIGKILL; None: likewise.
+    """
+
+    restarts: RestartPolicy = RestartPolicy()
+    down_signal: int = signal.SIGTERM
+    kill_after_seconds: float | None = None
+    finish_seconds: float | None = 5.0
+
+
+class Child:
+    """One supervised process.
+
+    Attributes:
+        state: Where it is in its life.
+        want: What is to become of it.
+        pid: Its process, 0 if there is none.
+        is_leaving: Whether its supervision ends as soon as it is down.
+        ending: How it ended the last time.
+        deaths: Those that nobody asked for.
+        due: When to tell that :class:`~.events.TimeCame`; None: never.
+        rules: Taken anew by whoever drives this, before each start.
+    """
+
+    __slots__ = (
+        "_again",
+        "_asked",
+        "_delayed_until",
+        "_ready",
+        "_started_at",
+        "_stopping",
+        "_wishes",
+        "deaths",
+        "due",
+        "ending",
+        "is_leaving",
+        "pid",
+        "rules",
+        "state",
+        "want",
+    )
+
+    def __init__(self, rules: Rules = Rules()) -> None:  # noqa: B008 - immutable
+        self.state = State.DOWN
+        self.want = Want.DOWN
+        self.pid = 0
+        self.is_leaving = False
+        self.ending: Ending | None = None
+        self.deaths = Deaths()
+        self.due: float | None = None
+        self.rules = rules
+        self._ready = False  # it said so, and may be paused now
+        self._stopping = False  # it was told to end, and may be paused now
+        self._asked = False  # its death, when it comes, was asked for
+        self._again = False  # start it when the finish script is done
+        self._started_at = -BETWEEN_STARTS
+        self._delayed_until = -BETWEEN_STARTS
+        self._wishes: list[Wish] = []
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it was stopped by SIGSTOP."""
+        return self.state is State.PAUSED
+
+    def happened(self, event: Event, now: float) -> list[Wish]:
+        """Take note of an event.
+
+        Returns:
+            What is to be done, in this order.  Doing it may tell of further events only
+            after all was done, but for :class:`Start`, which comes last.
+        """
+        self._wishes = []
+        self.state = TABLE[self.state][type(event)](self, event, now)
+        return self._wishes
+
+    # --- parts of transitions ---------------------------------------------------------------
+
+    def _wish(self, *wishes: Wish) -> None:
+        self._wishes += wishes
+
+    def _start(self, now: float) -> State:
+        """Start it, or wait for the time when that is allowed."""
+        allowed = max(self._started_at + BETWEEN_STARTS, self._delayed_until)
+        self._again = False
+        if now < allowed:
+            self.due = allowed
+            self._wish(Announce())
+            return State.BACKOFF
+        self.due = None
+        self._wish(Announce(), Start())
+        return State.STARTING
+
+    def _start_by_order(self, now: float) -> State:
+        """Start it because somebody says so, whatever it did before."""
+        self.deaths.forget()
+        self._delayed_until = now
+        return self._start(now)
+
+    def _rest(self) -> State:
+        """Be down, and stay so."""
+        self.due = None
+        self._again = False
+        self._wish(Announce())
+        return State.DOWN
+
+    def _quit(self) -> State:
+        self.due = None
+        self._wish(Announce(), Quit())
+        return State.ENDED
+
+    def _after_death(self, now: float) -> State:
+        """Decide what follows, once nothing of it runs any more."""
+        if self.is_leaving:
+            return self._quit()
+        if not self._again:
+            return self._rest()
+        if self.deaths.are_enough(self.rules.restarts):
+            return self._give_up()
+        return self._start(now)
+
+    def _give_up(self) -> State:
+        self.due = None
+        self._wish(Announce(), RaiseAlarm())
+        return State.GIVEN_UP
+
+    # --- words from outside -----------------------------------------------------------------
+
+    def _up_from_rest(self, _event: UpWanted, now: float) -> State:
+        self.want = Want.UP
+        return self._start_by_order(now)
+
+    def _once_from_rest(self, _event: OnceWanted, now: float) -> State:
+        self.want = Want.ONCE
+        return self._start_by_order(now)
+
+    def _want_up(self, _event: UpWanted, _now: float) -> State:
+        self.want = Want.UP
+        self._wish(Announce())
+        return self.state
+
+    def _want_once(self, _event: OnceWanted, _now: float) -> State:
+        self.want = Want.ONCE
+        self._wish(Announce())
+        return self.state
+
+    def _want_down(self, _event: DownWanted, _now: float) -> State:
+        self.want = Want.DOWN
+        return self._rest()
+
+    def _tell_to_end(self, _event: DownWanted, now: float) -> State:
+        self.want = Want.DOWN
+        self._asked = True
+        if not self._stopping and self.rules.kill_after_seconds is not None:
+            self.due = now + self.rules.kill_after_seconds
+        self._stopping = True
+        # One that is paused has to wake up to hear it.
+        self._wish(Send(self.rules.down_signal), Send(signal.SIGCONT), Announce())
+        return State.STOPPING
+
+    def _leave_later(self, _event: ExitWanted, _now: float) -> State:
+        self.is_leaving = True
+        self._wish(Announce())
+        return self.state
+
+    def _leave_now(self, _event: ExitWanted, _now: float) -> State:
+        self.is_leaving = True
+        return self._quit()
+
+    def _pause(self, _event: PauseWanted, _now: float) -> State:
+        self._wish(Send(signal.SIGSTOP), Announce())
+        return State.PAUSED
+
+    def _continue(self, _event: ContinueWanted, _now: float) -> State:
+        self._wish(Send(signal.SIGCONT), Announce())
+        if self._stopping:
+            return State.STOPPING
+        return State.READY if self._ready else State.UP
+
+    def _send(self, event: SignalWanted, _now: float) -> State:
+        self._asked = self._asked or event.number in _FATAL
+        self._wish(Send(event.number))
+        return self.state
+
+    def _up_after_finish(self, event: UpWanted, now: float) -> State:
+        self._expect_order(now)
+        return self._want_up(event, now)
+
+    def _once_after_finish(self, event: OnceWanted, now: float) -> State:
+        self._expect_order(now)
+        return self._want_once(event, now)
+
+    def _expect_order(self, now: float) -> None:
+        self.deaths.forget()
+        self._delayed_until = now
+        self._again = True
+
+    def _down_after_finish(self, _event: DownWanted, _now: float) -> State:
+        self.want = Want.DOWN
+        self._again = False
+        self._wish(Announce())
+        return self.state
+
+    # --- what the system tells --------------------------------------------------------------
+
+    def _is_started(self, event: Started, now: float) -> State:
+        self.pid = event.pid
+        self._started_at = now
+        self._ready = self._stopping = self._asked = False
+        self._wish(Announce())
+        return State.UP
+
+    def _is_not_started(self, event: NotStarted, now: float) -> State:
+        self.due = now + event.retry_seconds
+        self._wish(Announce())
+        return State.BACKOFF
+
+    def _is_ready(self, _event: SaidReady, _now: float) -> State:
+        self._ready = True
+        self._wish(Announce())
+        return State.READY
+
+    def _is_ready_silently(self, _event: SaidReady, _now: float) -> State:
+        self._ready = True
+        return self.state
+
+    def _has_died(self, event: Died, now: float) -> State:
+        self.pid = 0
+        self.ending = event.ending
+        restarts = self.rules.restarts
+        if self._asked:
+            self.deaths.forget()
+        else:
+            self.deaths.count(restarts, now, now - self._started_at)
+        self._delayed_until = now + self.deaths.delay_seconds(restarts)
+        if self.want is Want.UP and not self._asked and not restarts.restarts_after(event.ending):
+            self.want = Want.ONCE  # as if it had been asked for: this was the once
+        self._again = self.want is Want.UP
+        self._ready = self._stopping = self._asked = False
+        if not event.has_finish:
+            return self._after_death(now)
+        limit = self.rules.finish_seconds
+        self.due = None if limit is None else now + limit
+        self._wish(Announce(), RunFinish(event.ending))
+        return State.FINISHING
+
+    def _has_finished(self, event: Finished, now: float) -> State:
+        if event.ending.code == STAY_DOWN and self._again and not self.is_leaving:
+            return self._give_up()
+        return self._after_death(now)
+
+    # --- times ------------------------------------------------------------------------------
+
+    def _try_now(self, _event: TimeCame, now: float) -> State:
+        return self._start(now)
+
+    def _kill(self, _event: TimeCame, _now: float) -> State:
+        self.due = None
+        if self._stopping:
+            self._wish(Send(signal.SIGKILL))
+        return self.state
+
+    def _kill_finish(self, _event: TimeCame, _now: float) -> State:
+        self.due = None
+        self._wish(KillFinish())
+        return self.state
+
+    # --- what changes nothing ---------------------------------------------------------------
+
+    def _announce(self, _event: Event, _now: float) -> State:
+        self._wish(Announce())
+        return self.state
+
+    def _nothing(self, _event: Event, _now: float) -> State:
+        return self.state
+
+
+_Transition = Callable[[Child, Any, float], State]
+
+#: Nothing is there that could have been started, died, or got ready.
+_NO_PROCESS: Mapping[type, _Transition] = {
+    # Has no effect, but the original writes its status down after these words.
+    PauseWanted: Child._announce,
+    ContinueWanted: Child._announce,
+    SignalWanted: Child._nothing,
+    Started: Child._nothing,
+    NotStarted: Child._nothing,
+    SaidReady: Child._nothing,
+    Died: Child._nothing,
+    Finished: Child._nothing,
+    TimeCame: Child._nothing,
+}
+
+#: No process, and a word is all that it takes to start one.
+_AT_REST: Mapping[type, _Transition] = {
+    **_NO_PROCESS,
+    UpWanted: Child._up_from_rest,
+    OnceWanted: Child._once_from_rest,
+    DownWanted: Child._want_down,
+    ExitWanted: Child._leave_now,
+}
+
+_RUNNING: Mapping[type, _Transition] = {
+    UpWanted: Child._want_up,
+    DownWanted: Child._tell_to_end,
+    OnceWanted: Child._want_once,
+    ExitWanted: Child._leave_later,
+    PauseWanted: Child._pause,
+    ContinueWanted: Child._continue,
+    SignalWanted: Child._send,
+    Started: Child._nothing,
+    NotStarted: Child._nothing,
+    SaidReady: Child._is_ready,
+    Died: Child._has_died,
+    Finished: Child._nothing,
+    TimeCame: Child._kill,
+}
+
+_EVENTS = tuple(_RUNNING)
+
+#: What each event does in each state.
+TABLE: Mapping[State, Mapping[type, _Transition]] = {
+    State.DOWN: _AT_REST,
+    State.STARTING: {
+        **_NO_PROCESS,
+        UpWanted: Child._want_up,
+        OnceWanted: Child._want_once,
+        DownWanted: Child._want_down,
+        ExitWanted: Child._leave_now,
+        Started: Child._is_started,
+        NotStarted: Child._is_not_started,
+    },
+    State.UP: _RUNNING,
+    State.READY: {**_RUNNING, SaidReady: Child._nothing},
+    State.PAUSED: {**_RUNNING, SaidReady: Child._is_ready_silently},
+    State.STOPPING: {**_RUNNING, SaidReady: Child._is_ready_silently},
+    State.FINISHING: {
+        **_NO_PROCESS,
+        UpWanted: Child._up_after_finish,
+        OnceWanted: Child._once_after_finish,
+        DownWanted: Child._down_after_finish,
+        ExitWanted: Child._leave_later,
+        Finished: Child._has_finished,
+        TimeCame: Child._kill_finish,
+    },
+    State.BACKOFF: {**_AT_REST, TimeCame: Child._try_now},
+    State.GIVEN_UP: _AT_REST,
+    State.ENDED: dict.fromkeys(_EVENTS, Child._nothing),
+}

@@ -1,0 +1,1 @@
+"""What a service has on disk: formats, PURE, and the folder that holds them."""

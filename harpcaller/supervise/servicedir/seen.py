@@ -1,0 +1,98 @@
+"""A service as it is seen from outside, whoever supervises it: we, djb's program or encore's."""
+
+from __future__ import annotations
+
+import errno
+import os
+from enum import Enum
+from typing import NamedTuple
+
+from harpcaller.supervise.messages import reason
+from harpcaller.supervise.servicedir import detail as details
+from harpcaller.supervise.servicedir.detail import Detail
+from harpcaller.supervise.servicedir.folder import read_beginning
+from harpcaller.supervise.servicedir.status import NotStatus, Status, decode_status
+
+#: The longest status that any family writes.
+_STATUS_SIZE = 64
+
+
+class NotSeen(Exception):
+    """It can't be told how a service is; says why, in daemontools' words."""
+
+
+class NotRunning(NotSeen):
+    """Nobody supervises it."""
+
+
+class Normally(Enum):
+    """How a service is to be when its supervision begins."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class Seen(NamedTuple):
+    """A service that is supervised.
+
+    Attributes:
+        status: What is in its status file.
+        normally: As the file ``down`` tells now.
+        detail: More, if our own supervise wrote it about just this status.
+    """
+
+    status: Status
+    normally: Normally
+    detail: Detail | None
+
+
+def is_supervised(start: int | None) -> bool:
+    """Tell whether somebody supervises the service in this folder.
+
+    Raises:
+        OSError: That can't be told.
+    """
+    try:
+        os.close(os.open("supervise/ok", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=start))
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return False
+        raise
+    return True
+
+
+def look(start: int) -> Seen:
+    """Look at the service in a folder, in the order in which the original does.
+
+    Raises:
+        NotSeen: It isn't supervised, or that can't be told.
+    """
+    what = "stat down"
+    try:
+        normally = Normally.DOWN if _exists("down", start) else Normally.UP
+        what = "open supervise/ok"
+        if not is_supervised(start):
+            raise NotRunning("supervise not running")
+        what = "open supervise/status"
+        status = decode_status(read_beginning("supervise/status", _STATUS_SIZE, start))
+    except NotStatus:
+        raise NotSeen("unable to read supervise/status: bad format") from None
+    except OSError as error:
+        raise NotSeen(f"unable to {what}: {reason(error)}") from None
+    return Seen(status, normally, _detail(status, start))
+
+
+def _exists(name: str, start: int) -> bool:
+    try:
+        os.stat(name, dir_fd=start)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _detail(status: Status, start: int) -> Detail | None:
+    try:
+        found = details.decode_detail(read_beginning("supervise/detail", details.MAX_SIZE, start))
+    except OSError:
+        return None
+    return found if found is not None and found.belongs_to(status) else None

@@ -1,0 +1,1 @@
+"""The one door through which services and their scripts start."""

@@ -1,0 +1,1 @@
+"""The programs: supervise, svscan, svc, svstat and their kin."""

@@ -1,0 +1,99 @@
+"""``svc -w``: wait until services have got where they were told to go, whoever supervises them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from enum import Enum
+
+from harpcaller.supervise.messages import say
+from harpcaller.supervise.servicedir.detail import in_words
+from harpcaller.supervise.servicedir.seen import NotRunning, NotSeen, Seen, look
+
+#: Exit code when the time is over, as s6 has it.
+TIMED_OUT = 99
+#: Exit code when it won't come to what was waited for.
+IN_VAIN = 1
+#: How often it is looked, in seconds.
+_LOOK_EVERY = 0.025
+
+
+class Progress(Enum):
+    """How far a service is."""
+
+    THERE = "there"
+    ON_ITS_WAY = "on its way"
+    NEVER = "never"
+
+
+def progress(goal: str, seen: Seen | NotSeen, leaves: bool) -> Progress:
+    """Tell how far a service is.
+
+    Args:
+        goal: ``u`` up, ``U`` ready (or up, if its supervisor has no word for it), ``d`` down.
+        seen: What is known of it.
+        leaves: Whether its supervision is to end, too.
+    """
+    if isinstance(seen, NotRunning):
+        return Progress.THERE if goal == "d" else Progress.NEVER
+    if isinstance(seen, NotSeen):
+        return Progress.NEVER
+    up = seen.status.pid != 0
+    state = None if seen.detail is None else seen.detail.state
+    if goal == "d":
+        if leaves or up or state in ("finishing", "starting", "backoff"):
+            return Progress.ON_ITS_WAY
+        # Djb's tells no more: one that is wanted up is about to be started again.
+        doomed = state is None and seen.status.want == ord("u")
+        return Progress.ON_ITS_WAY if doomed else Progress.THERE
+    if state == "given up":
+        return Progress.NEVER
+    if goal == "u" or state is None:
+        return Progress.THERE if up else Progress.ON_ITS_WAY
+    return Progress.THERE if state == "ready" else Progress.ON_ITS_WAY
+
+
+def wait(goal: str, paths: Sequence[str], leaves: bool, deadline: float | None) -> int:
+    """Wait; gives the exit code.
+
+    Args:
+        goal: As for :func:`progress`.
+        paths: The services' folders.
+        leaves: As for :func:`progress`.
+        deadline: Until when, on the monotonic clock; None: for ever.
+    """
+    open_ = {path: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths}
+    code = 0
+    while True:
+        for path, start in list(open_.items()):
+            seen = _look(start)
+            how = progress(goal, seen, leaves)
+            if how is Progress.ON_ITS_WAY:
+                continue
+            del open_[path]
+            os.close(start)
+            if how is Progress.NEVER:
+                say(f"svc: warning: {path} won't get there: {_why(seen)}")
+                code = IN_VAIN
+        if not open_:
+            return code
+        if deadline is not None and time.monotonic() >= deadline:
+            say(f"svc: warning: timed out waiting for {' '.join(open_)}")
+            return TIMED_OUT
+        time.sleep(_LOOK_EVERY)
+
+
+def _look(start: int) -> Seen | NotSeen:
+    try:
+        return look(start)
+    except NotSeen as error:
+        return error
+
+
+def _why(seen: Seen | NotSeen) -> str:
+    if isinstance(seen, NotSeen):
+        return str(seen)
+    if seen.detail is None:
+        return "it doesn't say why"
+    return in_words(seen.detail, time.clock_gettime(time.CLOCK_BOOTTIME))
