@@ -13,7 +13,7 @@ from harpcaller.agent.running import Core, RunningCall, make_running_call
 from harpcaller.agent.seams import ICaller, Wanted
 from harpcaller.errors import Shutdown, SystemUnable
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import Acknowledged, ProcedureCall, ProcedureList, encode_message
+from harpcaller.wire.agent import ProcedureCall, ProcedureList
 
 
 class Calls:
@@ -81,6 +81,8 @@ class Calls:
         user = request.credentials.user
         wanted = Wanted(number, request.procedure, request.arguments, user, peer)
         told = {"call": number, "procedure": wanted.procedure, "user": user, "peer": peer}
+        if request.job is not None:
+            told["job"] = request.job
 
         def began() -> None:
             self._log.info("agent.call_started", **told)
@@ -93,7 +95,7 @@ class Calls:
         except OSError as error:
             raise SystemUnable(f"no process could be started: {error.strerror}") from None
         self._running[number] = call
-        caller.tell(encode_message(Acknowledged(description.streaming)))
+        caller.acknowledge(description.streaming)
         core.attach(process)
         lock = description.lock
         if lock is None or self._locks.enter(lock, number, call.free_to_run):

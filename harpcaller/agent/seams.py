@@ -92,16 +92,38 @@ class ITemplate(Interface):
 
 
 class ICaller(Interface):
-    """The connection that asked for a call."""
+    """Who asked for a call: a connection, or what keeps the call when connections break."""
+
+    def acknowledge(streaming: bool) -> None:
+        """Tell that the call is taken, and whether records may follow."""
 
     def tell(data: bytes) -> None:
-        """Send whole lines."""
+        """Send whole lines, records."""
 
     def finish(line: bytes) -> None:
         """Send the last line, and close when it is out."""
 
     def feed_from(producer: ICallProcess) -> None:
         """Hold this producer back whenever the caller reads too slowly."""
+
+
+class ILink(Interface):
+    """One of the connections on which a kept call is heard."""
+
+    def tell(data: bytes) -> None:
+        """Send whole lines, or parts of them."""
+
+    def feed_from(producer: IPushProducer) -> None:
+        """Hold this producer back whenever the caller reads too slowly."""
+
+    def said_all() -> None:
+        """The last line was sent; the caller has some time to say that it is safe."""
+
+    def close() -> None:
+        """Close when everything is out."""
+
+    def drop() -> None:
+        """Close at once."""
 
 
 class IChecker(Interface):

@@ -1,7 +1,8 @@
 """The callers' door: one TLS connection, one request, one call.
 
 Thin: it reads a line, has the user checked, lets :class:`~harpcaller.agent.calls.Calls`
-run the call, and sends what comes.  Closing the connection ends the call.
+run the call, and sends what comes.  Closing the connection ends the call, unless the call is kept
+(:mod:`harpcaller.agent.kept`); of such a call's connection one more line is read, its cancel.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
     IDelayedCall,
+    IPushProducer,
     IReactorTime,
     ITCPTransport,
 )
@@ -22,19 +24,26 @@ from zope.interface import implementer
 
 from harpcaller.agent.auth.checking import source_of
 from harpcaller.agent.calls import Calls
+from harpcaller.agent.kept import KeptCall
+from harpcaller.agent.kept_calls import KeptCalls
 from harpcaller.agent.running import RunningCall
-from harpcaller.agent.seams import ICaller, ICallProcess, IChecker
-from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
+from harpcaller.agent.seams import ICaller, IChecker, ILink
+from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import (
     MAX_REQUEST_SIZE,
+    Acknowledged,
+    Attach,
+    CancelJob,
     ListProcedures,
     ProcedureCall,
     Request,
     decode_request,
+    encode_cancelled,
     encode_message,
     encode_procedures,
 )
+from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
@@ -50,7 +59,7 @@ class ICallerTransport(ITCPTransport, IConsumer):
     """A TLS connection as Twisted gives it."""
 
 
-@implementer(ICaller)
+@implementer(ICaller, ILink)
 class AgentConnection(Protocol):
     """One caller.
 
@@ -67,6 +76,8 @@ class AgentConnection(Protocol):
         self._timer: IDelayedCall | None = None
         self._work: Deferred[None] | None = None
         self._call: RunningCall | None = None
+        self._kept: KeptCall | None = None
+        self._kept_job: JobId | None = None
         self._fed = False
         self.peer = self.source = "?"
 
@@ -89,23 +100,44 @@ class AgentConnection(Protocol):
         self._timer = self._door.clock.callLater(self._door.request_seconds, self._took_too_long)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the caller sends; whatever follows the request is passed over."""
+        """Take what the caller sends; what follows a request is passed over, but for a cancel."""
         if not self._reading:
             return
-        self._lines.feed(data)
+        if not self.is_being_checked:
+            self._lines.feed(data)
+            self._take_line()
+        elif self._lines.pending() + len(data) <= MAX_REQUEST_SIZE:
+            self._lines.feed(data)
+        else:
+            self._reading = False
+
+    def _take_line(self) -> None:
         try:
             line = self._lines.next_line()
             if line is None:
                 return
             request = decode_request(line)
         except LineTooLong as error:
-            self._refuse(InvalidRequest(f"the request is a {error}"))
+            self._refuse_line(InvalidRequest(f"the request is a {error}"))
         except WireError as error:
+            self._refuse_line(error)
+        else:
+            if self._kept is None:
+                self._reading = isinstance(request, Attach) or (
+                    isinstance(request, ProcedureCall) and request.job is not None
+                )
+                self._work = Deferred.fromCoroutine(self._serve(request))
+                forget(self._work, self._door.log, "agent.request_failed")
+            else:
+                self._reading = False
+                if isinstance(request, CancelJob) and request.job == self._kept_job:
+                    self._kept.cancel()
+
+    def _refuse_line(self, error: WireError) -> None:
+        if self._kept is None:
             self._refuse(error)
         else:
             self._reading = False
-            self._work = Deferred.fromCoroutine(self._serve(request))
-            forget(self._work, self._door.log, "agent.request_failed")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The caller is gone."""
@@ -116,6 +148,8 @@ class AgentConnection(Protocol):
             self._work.cancel()
         if self._call is not None:
             self._call.caller_gone()
+        if self._kept is not None:
+            self._kept.lost(self)
 
     # The request's way.
 
@@ -127,11 +161,30 @@ class AgentConnection(Protocol):
             if isinstance(request, ListProcedures):
                 self.finish(encode_procedures(self._door.calls.listed()))
                 return
-            if not isinstance(request, ProcedureCall):
-                raise NoSuchJob("no call of this user has this job id")
-            self._call = self._door.calls.begin(request, self, self.peer)
+            if isinstance(request, CancelJob):
+                self.finish(encode_cancelled(self._door.kept_calls.cancel(request)))
+                return
+            self._begin(request)
         except WireError as error:
             self._refuse(error)
+
+    def _begin(self, request: ProcedureCall | Attach) -> None:
+        calls, kept_calls = self._door.calls, self._door.kept_calls
+        if isinstance(request, Attach):
+            self._kept_job = request.job
+            self._kept = kept_calls.attach(request, self, self.peer)
+        elif request.job is not None and kept_calls.are_kept:
+            self._kept_job = request.job
+            self._kept = kept_calls.begin(
+                request, self, lambda keeper: calls.begin(request, keeper, self.peer)
+            )
+        else:
+            self._reading = False
+            self._call = calls.begin(request, self, self.peer)
+            return
+        if self._reading:
+            # The cancel may have come already.
+            self._take_line()
 
     def _refuse(self, error: WireError) -> None:
         self._door.log.info(
@@ -151,22 +204,39 @@ class AgentConnection(Protocol):
 
     # What the call asks for.
 
+    def acknowledge(self, streaming: bool) -> None:
+        self.tell(encode_message(Acknowledged(streaming)))
+
     def tell(self, data: bytes) -> None:
         self.transport.write(data)
 
     def finish(self, line: bytes) -> None:
-        self._reading = False
         self.transport.write(line)
-        if self._fed:
-            self._fed = False
-            self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self.close()
+
+    def feed_from(self, producer: IPushProducer) -> None:
+        self._fed = True
+        self.transport.registerProducer(producer, True)
+
+    def said_all(self) -> None:
+        self._starve()
         self._stop_timer()
         self._timer = self._door.clock.callLater(FLUSH_SECONDS, self._reads_too_slowly)
 
-    def feed_from(self, producer: ICallProcess) -> None:
-        self._fed = True
-        self.transport.registerProducer(producer, True)
+    def close(self) -> None:
+        self._reading = False
+        self.said_all()
+        self.transport.loseConnection()
+
+    def drop(self) -> None:
+        self._reading = False
+        self._starve()
+        self.transport.abortConnection()
+
+    def _starve(self) -> None:
+        if self._fed:
+            self._fed = False
+            self.transport.unregisterProducer()
 
     def _reads_too_slowly(self) -> None:
         self._timer = None
@@ -179,6 +249,7 @@ class Door(ServerFactory[AgentConnection]):
     Args:
         checker: Knows who may call.
         calls: Runs the calls.
+        kept_calls: Those that go on when their connections break.
         clock: Measures how long a connection takes to say what it wants.
         request_seconds: How long it may take for that, its TLS handshake included.
         log: Where refusals are told of.
@@ -190,6 +261,7 @@ class Door(ServerFactory[AgentConnection]):
         self,
         checker: IChecker,
         calls: Calls,
+        kept_calls: KeptCalls,
         clock: IReactorTime,
         *,
         request_seconds: float,
@@ -197,6 +269,7 @@ class Door(ServerFactory[AgentConnection]):
     ) -> None:
         self.checker = checker
         self.calls = calls
+        self.kept_calls = kept_calls
         self.clock = clock
         self.request_seconds = request_seconds
         self.log = log

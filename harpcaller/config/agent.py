@@ -43,6 +43,10 @@ class AgentSettings:
         request_seconds: How long a connection may take until its user is known.
         kill_grace_seconds: How long a procedure's processes may take to end when told to.
         stop_grace_seconds: How long calls may go on when the agent is stopped.
+        orphan_seconds: How long a call goes on when its connection broke and nobody comes for it;
+            0 ends it at once.
+        spool_folder: Where what such calls say is kept.
+        spool_size: How much of it, for each call, in bytes.
         lines: Where in the file each key stands.
     """
 
@@ -61,6 +65,9 @@ class AgentSettings:
     request_seconds: float = 10.0
     kill_grace_seconds: float = 5.0
     stop_grace_seconds: float = 10.0
+    orphan_seconds: float = 600.0
+    spool_folder: Path = Path("/var/tmp")  # noqa: S108 - files there have no names
+    spool_size: int = 16 * 1024 * 1024
     file: str = "harpd.conf"
     lines: Mapping[Place, int] = attrs.field(factory=dict, eq=False, repr=False)
 
@@ -122,7 +129,7 @@ class _Values:
         self._document.known(
             (),
             self._content,
-            ("network", "python", "authentication", "limits"),
+            ("network", "python", "authentication", "limits", "resume"),
             ("procedures", "reload"),
         )
         self._section(
@@ -143,6 +150,14 @@ class _Values:
                 "request_timeout": ("request_seconds", fields.seconds),
                 "kill_grace": ("kill_grace_seconds", fields.seconds_or_zero),
                 "stop_grace": ("stop_grace_seconds", fields.seconds_or_zero),
+            },
+        )
+        self._section(
+            "resume",
+            {
+                "orphan_timeout": ("orphan_seconds", fields.seconds_or_zero),
+                "spool_folder": ("spool_folder", path),
+                "spool_size": ("spool_size", _whole("a number of bytes", 65_536, 2**40)),
             },
         )
         self._one(("procedures",), self._content, "procedures", path)

@@ -25,6 +25,7 @@ from twisted.python.threadpool import ThreadPool
 
 from harpcaller.agent.auth.checking import Checker
 from harpcaller.agent.calls import Calls
+from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
 from harpcaller.agent.running import PATIENCE
@@ -32,6 +33,7 @@ from harpcaller.agent.seams import ITemplate
 from harpcaller.agent.server import Door
 from harpcaller.agent.template_process import TemplateProcess
 from harpcaller.agent.tls import ServerTLS
+from harpcaller.config.agent import AgentSettings
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.logs.observers import LogSetup, LogTo
@@ -87,6 +89,10 @@ class Outside:
     failed: Callable[[str], None]
 
 
+def _keep_settings(settings: AgentSettings) -> KeepSettings:
+    return KeepSettings(settings.orphan_seconds, str(settings.spool_folder), settings.spool_size)
+
+
 class AgentDaemon(Service):
     """An agent with everything around it.
 
@@ -121,10 +127,12 @@ class AgentDaemon(Service):
             grace_seconds=settings.kill_grace_seconds,
             log=_log,
         )
+        self._kept_calls = KeptCalls(_keep_settings(settings), reactor, _log)
         self._checker = Checker(parts.backend, self._in_thread, reactor, os.urandom(32), _log)
         self._door = Door(
             self._checker,
             self._calls,
+            self._kept_calls,
             reactor,
             request_seconds=settings.request_seconds,
             log=_log,
@@ -234,6 +242,7 @@ class AgentDaemon(Service):
             await self._within(settings.kill_grace_seconds + PATIENCE, self._calls.idle())
         if not await self._within(_LAST_LINE_SECONDS, self._door.empty()):
             self._door.close_all()
+        self._kept_calls.close()
         await self._within(_LAST_LINE_SECONDS, Deferred.fromCoroutine(self._library.stop()))
         if self._pool.started:
             self._pool.stop()
@@ -284,6 +293,7 @@ class AgentDaemon(Service):
         self._tls.context = parts.context
         self._checker.replace(parts.backend)
         self._calls.most = new.max_calls
+        self._kept_calls.settings = _keep_settings(new)
         self._calls.grace_seconds = new.kill_grace_seconds
         self._door.request_seconds = new.request_seconds
         self._parts = parts

@@ -114,6 +114,10 @@ def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     problems: list[Problem] = []
     backend = _backend(settings, problems)
     context = _context(settings, problems)
+    folder = settings.spool_folder
+    if settings.orphan_seconds and not os.access(folder, os.W_OK | os.X_OK):
+        place = ("resume", "spool_folder")
+        problems.append(settings.problem(place, f"{folder} is no folder that can be written to"))
     logs = LogPlaces(None)
     try:
         logs = command.log_places()

@@ -6,6 +6,7 @@ import inspect
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from harpcaller.agent.seams import (
@@ -13,6 +14,7 @@ from harpcaller.agent.seams import (
     ICaller,
     ICallProcess,
     IChecker,
+    ILink,
     ITemplate,
     Wanted,
 )
@@ -110,8 +112,13 @@ class FakeCaller:
     """Notes what it is told."""
 
     told: bytes = b""
+    acknowledged: bool | None = None
     finished: bool = False
     producer: ICallProcess | None = None
+
+    def acknowledge(self, streaming: bool) -> None:
+        assert self.acknowledged is None and not self.told
+        self.acknowledged = streaming
 
     def tell(self, data: bytes) -> None:
         assert not self.finished
@@ -123,6 +130,45 @@ class FakeCaller:
 
     def feed_from(self, producer: ICallProcess) -> None:
         self.producer = producer
+
+
+@implementer(ILink)
+@attrs.define(eq=False)
+class FakeLink:
+    """Notes what it is told; holds its producer back after ``room`` bytes."""
+
+    told: bytes = b""
+    room: int = 2**60
+    producer: IPushProducer | None = None
+    all_said: bool = False
+    closed: bool = False
+    dropped: bool = False
+
+    def tell(self, data: bytes) -> None:
+        assert not self.closed and not self.dropped
+        self.told += data
+        self.room -= len(data)
+        if self.room <= 0 and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def more_room(self, room: int) -> None:
+        """Take so many bytes more."""
+        self.room = room
+        assert self.producer is not None
+        self.producer.resumeProducing()
+
+    def feed_from(self, producer: IPushProducer) -> None:
+        assert self.producer is None
+        self.producer = producer
+
+    def said_all(self) -> None:
+        self.all_said = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def drop(self) -> None:
+        self.dropped = True
 
 
 @implementer(IChecker)

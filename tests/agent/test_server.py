@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from twisted.internet.address import IPv4Address
@@ -11,21 +12,27 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from harpcaller.agent import server
 from harpcaller.agent.calls import Calls
+from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
 from harpcaller.agent.server import FLUSH_SECONDS, AgentConnection, Door
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.agent import (
     MAX_REQUEST_SIZE,
+    Attach,
+    CancelJob,
     Credentials,
     ListProcedures,
     Procedure,
     ProcedureList,
     decode_message,
     decode_procedures,
+    encode_attach,
+    encode_cancel,
     encode_list_request,
     encode_request,
 )
+from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Failed
 from tests.agent.fakes import PASSWORD, FakeChecker, FakeProcess, FakeTemplate, asked, described
 from tests.house import HouseCase
@@ -55,7 +62,15 @@ class ServerCase(HouseCase):
         self.successResultOf(Deferred.fromCoroutine(library.load(Load("x"))))
         self.calls = Calls(library, self.clock, most=10, grace_seconds=5.0, log=LOG)
         self.checker = FakeChecker()
-        self.door = Door(self.checker, self.calls, self.clock, request_seconds=10.0, log=LOG)
+        self.kept_calls = KeptCalls(KeepSettings(60.0, self.mktemp()), self.clock, LOG)
+        self.door = Door(
+            self.checker,
+            self.calls,
+            self.kept_calls,
+            self.clock,
+            request_seconds=10.0,
+            log=LOG,
+        )
 
     async def start(self, order: Load, lost: object) -> FakeTemplate:
         return self.template
@@ -123,6 +138,135 @@ class CallTests(ServerCase):
         self.clock.advance(FLUSH_SECONDS)
         self.assertTrue(transport.aborted)
         self.lose(connection)
+
+
+class KeptTests(ServerCase):
+    """A call that goes on when its connection breaks."""
+
+    KEPT = b'{"harp":1,"stream_result":true,"resume":true}\n'
+    JOB = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self.end_all)
+        self.user = asked("ticks").credentials
+        self.request = encode_request(replace(asked("ticks"), job=self.JOB))
+        self.cancel = encode_cancel(CancelJob(self.JOB, self.user))
+
+    def end_all(self) -> None:
+        self.kept_calls.close()
+        for process in self.template.processes:
+            process.events.exited("in the end")
+
+    def send(self, *lines: bytes) -> tuple[AgentConnection, Transport]:
+        connection, transport = self.connect()
+        for line in lines:
+            connection.dataReceived(line)
+        return connection, transport
+
+    def attach(self, since: int) -> tuple[AgentConnection, Transport]:
+        return self.send(encode_attach(Attach(self.JOB, since, self.user)))
+
+    def test_goes_on(self) -> None:
+        """Another connection goes on where the first one broke, and hears the end."""
+        connection, transport = self.send(self.request)
+        self.process().events.said(b'{"stream":1}\n')
+        self.assertEqual(self.KEPT + b'{"stream":1,"n":0}\n', transport.value())
+        self.lose(connection)
+        self.process().events.said(b'{"stream":2}\n')
+        self.assertEqual([], self.process().ends)
+        connection, transport = self.attach(1)
+        self.assertIsNotNone(transport.producer)
+        self.process().events.answered(b'{"result":3}\n')
+        self.assertEqual(self.KEPT + b'{"stream":2,"n":1}\n{"result":3}\n', transport.value())
+        self.assertIsNone(transport.producer)
+        self.assertFalse(transport.disconnecting)
+        connection.dataReceived(self.cancel)
+        self.assertTrue(transport.disconnecting)
+        self.lose(connection)
+        self.assertEqual(0, len(self.kept_calls))
+
+    def test_end_that_is_not_confirmed(self) -> None:
+        """Who doesn't say that the end is safe is cut off, and may ask again."""
+        connection, transport = self.send(self.request)
+        self.process().events.answered(b'{"result":3}\n')
+        self.clock.advance(FLUSH_SECONDS)
+        self.assertTrue(transport.aborted)
+        self.lose(connection)
+        connection, transport = self.attach(0)
+        self.assertEqual(self.KEPT + b'{"result":3}\n', transport.value())
+        self.lose(connection)
+
+    def test_cancel_on_its_connection(self) -> None:
+        """Ends the call, and isn't answered."""
+        connection, transport = self.send(self.request, self.cancel)
+        self.assertEqual(1, len(self.process().ends))
+        self.assertEqual((self.KEPT, True), (transport.value(), transport.disconnecting))
+        self.lose(connection)
+
+    def test_cancel_right_behind_the_request(self) -> None:
+        """Counts, also if the user isn't known yet."""
+        self.checker.slow = True
+        connection, _ = self.send(self.request + self.cancel[:10], self.cancel[10:])
+        self.assertEqual([], self.template.processes)
+        self.checker.waiting.pop().callback(None)
+        self.assertEqual(1, len(self.process().ends))
+        self.lose(connection)
+
+    def test_cancel_on_another_connection(self) -> None:
+        """Tells whether there was something to end."""
+        connection, _ = self.send(self.request)
+        self.lose(connection)
+        for expected in (b'{"harp":1,"cancelled":true}\n', b"no_such_job"):
+            connection, transport = self.send(self.cancel)
+            self.assertIn(expected, transport.value())
+            self.assertTrue(transport.disconnecting)
+            self.lose(connection)
+
+    def test_something_else_than_a_cancel(self) -> None:
+        """Is passed over, and so is all that follows."""
+        other = encode_cancel(CancelJob(JobId("other"), self.user))
+        for line in (b"nonsense\n", other, self.request, b"x" * (MAX_REQUEST_SIZE + 1)):
+            self.request = encode_request(
+                replace(asked("ticks"), job=JobId(str(len(self.template.processes))))
+            )
+            connection, transport = self.send(self.request, line, self.cancel)
+            self.assertEqual(self.KEPT, transport.value())
+            self.assertEqual([], self.process().ends)
+            self.lose(connection)
+
+    def test_too_much_before_the_user_is_known(self) -> None:
+        """Isn't kept in memory; the call is run all the same."""
+        self.checker.slow = True
+        connection, transport = self.send(self.request, *[b"x" * 100_000] * 100)
+        self.assertLess(connection._lines.pending(), 2 * MAX_REQUEST_SIZE)
+        self.checker.waiting.pop().callback(None)
+        self.assertEqual(self.KEPT, transport.value())
+        self.lose(connection)
+
+    def test_unknown_job(self) -> None:
+        """Who attaches to it hears so."""
+        connection, transport = self.attach(0)
+        self.assertEqual("no_such_job", self.error(transport).type)
+        self.lose(connection)
+
+    def test_taken_over(self) -> None:
+        """The connection that had the call before is closed."""
+        first, transport = self.send(self.request)
+        second, _ = self.attach(0)
+        self.assertTrue(transport.aborted)
+        self.assertIsNone(transport.producer)
+        self.lose(first)
+        self.assertEqual([], self.process().ends)
+        self.lose(second)
+
+    def test_not_wanted(self) -> None:
+        """Where the operator has turned it off, a call ends with its connection."""
+        self.kept_calls.settings = KeepSettings(0.0)
+        connection, transport = self.send(self.request)
+        self.assertEqual(ACKNOWLEDGED, transport.value())
+        self.lose(connection)
+        self.assertEqual(1, len(self.process().ends))
 
 
 class ListTests(ServerCase):

@@ -40,6 +40,10 @@ limits:
   request_timeout: 2
   kill_grace: 0
   stop_grace: 1.5
+resume:
+  orphan_timeout: 0
+  spool_folder: spool
+  spool_size: 100000
 """
 
 
@@ -89,6 +93,9 @@ class GoodTests(HouseCase):
                 request_seconds=2.0,
                 kill_grace_seconds=0.0,
                 stop_grace_seconds=1.5,
+                orphan_seconds=0.0,
+                spool_folder=FOLDER / "spool",
+                spool_size=100_000,
             ),
             loaded.settings,
         )
@@ -148,6 +155,9 @@ reload: never
 limits:
   max_calls: true
   request_timeout: 0
+resume:
+  orphan_timeout: -1
+  spool_size: 1000
 """
         self.assertEqual(
             [
@@ -159,6 +169,9 @@ limits:
                 " expected a number of calls from 1 to 10000, got true",
                 "harpd.conf: line 13: limits.request_timeout:"
                 " expected a positive number of seconds, got 0",
+                "harpd.conf: line 15: resume.orphan_timeout: expected a number of seconds, got -1",
+                "harpd.conf: line 16: resume.spool_size:"
+                " expected a number of bytes from 65536 to 1099511627776, got 1000",
                 "harpd.conf: line 9: procedures: expected a path, got a list",
                 'harpd.conf: line 10: reload: expected "signal" or "auto", got "never"',
                 "harpd.conf: line 7: python.path.append: expected a path, got 3",
