@@ -53,6 +53,7 @@ tox: $(READY) ## other Pythons, the oldest and the newest dependencies; those th
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.calls
+	$(BIN)/python -m benchmarks.supervise
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info doc/_build .tox _trial_temp* .coverage* .mypy_cache .ruff_cache .hypothesis
