@@ -46,6 +46,12 @@ class RequestTooLarge(WireError):
     wire_type = "request_too_large"
 
 
+class NotAllowed(WireError):
+    """The client may not do this, or isn't who it says it is."""
+
+    wire_type = "not_allowed"
+
+
 class InvalidJobId(WireError):
     """No job has this id."""
 

@@ -15,10 +15,15 @@ from harpcaller.wire.ending import Ending
 
 @attrs.frozen
 class Submitted:
-    """A call became a job.  Its queue carries the concurrency that is in force there."""
+    """A call became a job.  Its queue carries the concurrency that is in force there.
+
+    Attributes:
+        client: The name of who asked for it; None if nobody knows.
+    """
 
     call: Call
     at: float
+    client: str | None = None
 
 
 @attrs.frozen

@@ -55,6 +55,7 @@ class LeftOver:
     started_at: float | None
     records: int
     resumable: bool = False
+    client: str | None = None
 
 
 @attrs.frozen
@@ -260,6 +261,19 @@ class IBoard(Interface):
 # --- The dispatcher, for listener and control -----------------------------------------------
 
 
+@attrs.frozen
+class Requester:
+    """Who asks.
+
+    Attributes:
+        peer: Where it is connected from, for the log.
+        name: What its certificate or token says that it is; None if nobody knows.
+    """
+
+    peer: str
+    name: str | None = None
+
+
 class IFollower(Interface):
     """One reader's place in one job's stream."""
 
@@ -273,8 +287,8 @@ class IFollower(Interface):
 class IDispatcher(Interface):
     """Everything that can be done with jobs, and what there is to call."""
 
-    def submit(call: Call, peer: str) -> Deferred[JobId]:
-        """Make a job of a call; fires when it is stored.  ``peer`` is for the log."""
+    def submit(call: Call, client: Requester) -> Deferred[JobId]:
+        """Make a job of a call; fires when it is stored."""
 
     def cancel(job_id: JobId) -> Deferred[bool]:
         """End a job; False if it had ended already or there is none."""

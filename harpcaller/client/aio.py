@@ -41,7 +41,7 @@ from harpcaller.client.hosts import Caller, Host, Procedure, Procedures
 from harpcaller.client.jobs import RecordIterator, RemoteCall
 from harpcaller.client.pushed import PushedChannel
 from harpcaller.client.streams import AgentItems, Result, ValueStream
-from harpcaller.client.tls import tls_context
+from harpcaller.client.tls import ClientCertificate, dispatcher_context, tls_context
 from harpcaller.client.translation import CallOptions
 from harpcaller.wire.agent import DEFAULT_PORT as AGENT_PORT
 from harpcaller.wire.agent import Credentials
@@ -105,6 +105,14 @@ class HarpCaller(Caller[RemoteServer]):
             the system does.
         read_timeout: The longest silence in seconds before a request fails with
             :class:`CommunicationError`; the wait for a result counts. None for any.
+        ca_file: PEM file of the authorities one of which must have signed the dispatcher's
+            certificate, which must name ``host``.  With it, or ``cert``, TLS is spoken; with
+            ``cert`` alone, the system's authorities count.
+        cert: PEM file of a certificate and its key, or one of each, to show the dispatcher.
+        token: A token that tells the dispatcher who calls.
+
+    Raises:
+        HarpException: A file can't be used.
     """
 
     def __init__(
@@ -113,11 +121,17 @@ class HarpCaller(Caller[RemoteServer]):
         port: int = DEFAULT_PORT,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = None,
+        *,
+        ca_file: str | None = None,
+        cert: ClientCertificate | None = None,
+        token: str | None = None,
     ) -> None:
-        async def open_channel() -> PushedChannel:
-            return await _open_channel(host, port, connect_timeout, read_timeout)
+        tls = dispatcher_context(ca_file, cert)
 
-        connections = Connections(open_channel)
+        async def open_channel() -> PushedChannel:
+            return await _open_channel(host, port, connect_timeout, read_timeout, tls)
+
+        connections = Connections(open_channel, token)
         self._connections = connections
 
         def server(host: str, options: CallOptions) -> RemoteServer:

@@ -112,9 +112,9 @@ async def hear(channel: Channel, dialogue: Dialogue[_Heard]) -> _Heard:
 class Connection:
     """A channel to a dispatcher with its exchange."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, token: str | None) -> None:
         self.channel = channel
-        self.exchange = Exchange()
+        self.exchange = Exchange(token)
         self.idle_since = 0.0
 
 
@@ -208,9 +208,15 @@ class Connections:
 
     Args:
         open_channel: Connects; raises CommunicationError.
+        token: What tells the dispatcher who we are, or None.
     """
 
-    def __init__(self, open_channel: Callable[[], Coroutine[Any, Any, Channel]]) -> None:
+    def __init__(
+        self,
+        open_channel: Callable[[], Coroutine[Any, Any, Channel]],
+        token: str | None = None,
+    ) -> None:
+        self._token = token
         self.kept: deque[Connection] = deque()
         self._open_channel = open_channel
 
@@ -247,7 +253,7 @@ class Connections:
         Raises:
             CommunicationError: The dispatcher can't be reached.
         """
-        return Connection(await self._open_channel())
+        return Connection(await self._open_channel(), self._token)
 
     def _take(self) -> Connection | None:
         """Take a kept connection that is good for a request, closing those that aren't."""

@@ -11,6 +11,7 @@ from harpcaller.client.channel import shown_address
 from harpcaller.client.dispatcher import blocking_connections
 from harpcaller.client.hosts import Caller, Host, Procedure
 from harpcaller.client.streams import ValueStream
+from harpcaller.client.tls import ClientCertificate, dispatcher_context
 from harpcaller.client.translation import CallOptions
 from harpcaller.wire.client import DEFAULT_PORT
 
@@ -211,6 +212,14 @@ class HarpCaller(Caller[RemoteServer]):
             the system does.
         read_timeout: The longest silence in seconds before a request fails with
             :class:`CommunicationError`; the wait for a result counts. None for any.
+        ca_file: PEM file of the authorities one of which must have signed the dispatcher's
+            certificate, which must name ``host``.  With it, or ``cert``, TLS is spoken; with
+            ``cert`` alone, the system's authorities count.
+        cert: PEM file of a certificate and its key, or one of each, to show the dispatcher.
+        token: A token that tells the dispatcher who calls.
+
+    Raises:
+        HarpException: A file can't be used.
     """
 
     def __init__(
@@ -219,8 +228,13 @@ class HarpCaller(Caller[RemoteServer]):
         port: int = DEFAULT_PORT,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = None,
+        *,
+        ca_file: str | None = None,
+        cert: ClientCertificate | None = None,
+        token: str | None = None,
     ) -> None:
-        connections = blocking_connections(host, port, connect_timeout, read_timeout)
+        tls = dispatcher_context(ca_file, cert)
+        connections = blocking_connections(host, port, connect_timeout, read_timeout, tls, token)
         self._connections = connections
 
         def server(host: str, options: CallOptions) -> RemoteServer:

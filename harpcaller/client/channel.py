@@ -7,8 +7,9 @@ waiting for an event loop.
 from __future__ import annotations
 
 import os
+import selectors
 import socket
-from typing import Protocol
+from typing import Callable, Protocol
 
 from harpcaller.client.exceptions import CommunicationError
 
@@ -46,6 +47,16 @@ def open_socket(host: str, port: int, connect_timeout: float | None) -> socket.s
         raise CommunicationError(f"{shown_address(host, port)}: {why(error)}") from None
     attend(connected)
     return connected
+
+
+def has_news(descriptor: int) -> bool:
+    """Tell whether a connection has something to be read, if only its end."""
+    with selectors.DefaultSelector() as selector:
+        try:
+            selector.register(descriptor, selectors.EVENT_READ)
+        except (OSError, ValueError):
+            return True
+        return bool(selector.select(0))
 
 
 class HasOptions(Protocol):
@@ -145,15 +156,9 @@ class Channel:
 
     def quiet(self) -> bool:
         """Tell whether the connection stands and nothing lies unread on it."""
-        try:
-            self._socket.setblocking(False)
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            self._socket.settimeout(self._read_timeout)
-            return True
-        except OSError:
-            return False
-        return False
+        # With TLS, some of it may have been read from the socket, and not from its cipher.
+        unread: Callable[[], int] = getattr(self._socket, "pending", int)
+        return not (unread() or has_news(self._socket.fileno()))
 
     def close(self) -> None:
         """Close it; once is enough, more is allowed."""

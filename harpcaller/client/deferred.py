@@ -28,7 +28,7 @@ from harpcaller.client import jobs
 from harpcaller.client.agents import Agent
 from harpcaller.client.asking import Connections
 from harpcaller.client.channel import shown_address
-from harpcaller.client.deferred_lines import ReactorLine, SecuredLine, connect
+from harpcaller.client.deferred_lines import ReactorLine, SecuredLine, connect, connect_secured
 from harpcaller.client.exceptions import (
     CALL_CANCELLED,
     CALL_NOT_FINISHED,
@@ -41,7 +41,7 @@ from harpcaller.client.exceptions import (
 from harpcaller.client.hosts import Caller, Host, Procedure, Procedures
 from harpcaller.client.pushed import PushedChannel
 from harpcaller.client.streams import AgentItems, Result, ValueStream
-from harpcaller.client.tls import tls_context
+from harpcaller.client.tls import ClientCertificate, dispatcher_context, tls_context
 from harpcaller.client.translation import CallOptions
 from harpcaller.wire.agent import DEFAULT_PORT as AGENT_PORT
 from harpcaller.wire.agent import Credentials
@@ -240,6 +240,14 @@ class HarpCaller(Caller[RemoteServer]):
             as the system tries.
         read_timeout: The longest silence in seconds before a request fails with
             :class:`CommunicationError`; the wait for a result counts. None for any.
+        ca_file: PEM file of the authorities one of which must have signed the dispatcher's
+            certificate, which must name ``host``.  With it, or ``cert``, TLS is spoken; with
+            ``cert`` alone, the system's authorities count.
+        cert: PEM file of a certificate and its key, or one of each, to show the dispatcher.
+        token: A token that tells the dispatcher who calls.
+
+    Raises:
+        HarpException: A file can't be used.
     """
 
     def __init__(
@@ -249,12 +257,27 @@ class HarpCaller(Caller[RemoteServer]):
         port: int = DEFAULT_PORT,
         connect_timeout: float | None = 10.0,
         read_timeout: float | None = None,
+        *,
+        ca_file: str | None = None,
+        cert: ClientCertificate | None = None,
+        token: str | None = None,
     ) -> None:
-        async def open_channel() -> PushedChannel:
-            line = ReactorLine(reactor, shown_address(host, port), read_timeout)
-            return await connect(reactor, host, port, connect_timeout, line)
+        tls = dispatcher_context(ca_file, cert)
 
-        connections = Connections(open_channel)
+        async def open_channel() -> PushedChannel:
+            address = shown_address(host, port)
+            if tls is None:
+                line = ReactorLine(reactor, address, read_timeout)
+                return await connect(reactor, host, port, connect_timeout, line)
+            return await connect_secured(
+                reactor,
+                host,
+                port,
+                connect_timeout,
+                SecuredLine(reactor, address, read_timeout, tls, host),
+            )
+
+        connections = Connections(open_channel, token)
         self._connections = connections
         self._reactor = reactor
 
@@ -339,9 +362,7 @@ class HarpServer(Procedures[HarpProcedure]):
 
         async def open_channel() -> PushedChannel:
             line = SecuredLine(reactor, address, read_timeout, tls, host)
-            channel = await connect(reactor, host, port, connect_timeout, line)
-            await line.handshake(connect_timeout)
-            return channel
+            return await connect_secured(reactor, host, port, connect_timeout, line)
 
         agent = Agent(address, Credentials(user, password), open_channel)
 

@@ -146,7 +146,7 @@ class SecuredLine(ReactorLine):
             raise
 
     def dataReceived(self, data: bytes) -> None:
-        assert self._cipher is not None, "an agent doesn't speak first"
+        assert self._cipher is not None, "who is called doesn't speak first"
         reason, said = "", b""
         try:
             said = self._cipher.heard(data)
@@ -186,6 +186,19 @@ async def connect(
     except (ConnectError, DNSLookupError, OSError, ValueError, OverflowError) as error:
         raise CommunicationError(f"{address}: {_words(error)}") from None
     return line.channel
+
+
+async def connect_secured(
+    reactor: Any, host: str, port: int, connect_timeout: float | None, line: SecuredLine
+) -> PushedChannel:
+    """Connect, and do the handshake, which may take as long again.
+
+    Raises:
+        CommunicationError: There is no connection, or with somebody else.
+    """
+    channel = await connect(reactor, host, port, connect_timeout, line)
+    await line.handshake(connect_timeout)
+    return channel
 
 
 def _until_cancelled(connecting: Deferred[ReactorLine]) -> Deferred[ReactorLine]:

@@ -7,11 +7,10 @@ from typing import Any
 from harpcaller.client.agents import Agent
 from harpcaller.client.asking import finished
 from harpcaller.client.blocking import ValueIterator
-from harpcaller.client.channel import Channel, open_socket, shown_address, why
-from harpcaller.client.exceptions import CommunicationError
+from harpcaller.client.channel import Channel, open_socket, shown_address
 from harpcaller.client.hosts import Procedure, Procedures
 from harpcaller.client.streams import AgentItems, ValueStream
-from harpcaller.client.tls import tls_context
+from harpcaller.client.tls import secured, tls_context
 from harpcaller.wire.agent import DEFAULT_PORT, Credentials
 
 
@@ -74,14 +73,7 @@ class HarpServer(Procedures[HarpProcedure]):
 
         async def connect() -> Channel:
             plain = open_socket(host, port, connect_timeout)
-            try:
-                secured = tls.wrap_socket(plain, server_hostname=host)
-            except BaseException as error:
-                plain.close()
-                if isinstance(error, (OSError, ValueError)):
-                    raise CommunicationError(f"{address}: TLS: {why(error)}") from None
-                raise
-            return Channel(secured, address, read_timeout)
+            return Channel(secured(plain, tls, host, address), address, read_timeout)
 
         agent = Agent(address, Credentials(user, password), connect)
 

@@ -6,24 +6,36 @@ What is kept, what is sent again and what isn't: :mod:`~harpcaller.client.asking
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from harpcaller.client import asking
 from harpcaller.client.asking import Connections, finished
 from harpcaller.client.channel import Channel, open_socket, shown_address
+from harpcaller.client.tls import secured
 from harpcaller.wire.client import Request
 from harpcaller.wire.client_answers import Answer
 
+if TYPE_CHECKING:
+    import ssl
+
 
 def blocking_connections(
-    host: str, port: int, connect_timeout: float | None, read_timeout: float | None
+    host: str,
+    port: int,
+    connect_timeout: float | None,
+    read_timeout: float | None,
+    tls: ssl.SSLContext | None = None,
+    token: str | None = None,
 ) -> Connections:
     """Make connections to a dispatcher whose channels block."""
     address = shown_address(host, port)
 
     async def open_channel() -> Channel:
-        return Channel(open_socket(host, port, connect_timeout), address, read_timeout)
+        plain = open_socket(host, port, connect_timeout)
+        peer = plain if tls is None else secured(plain, tls, host, address)
+        return Channel(peer, address, read_timeout)
 
-    return Connections(open_channel)
+    return Connections(open_channel, token)
 
 
 class Asked:
@@ -71,14 +83,24 @@ class Dispatcher:
         connect_timeout: Seconds that each of its addresses is tried, or None.
         read_timeout: The longest silence allowed in seconds, also while a result is waited
             for, or None for any.
+        tls: How it is talked to by TLS; None for without.
+        token: What tells it who we are, or None.
     """
 
     def __init__(
-        self, host: str, port: int, connect_timeout: float | None, read_timeout: float | None
+        self,
+        host: str,
+        port: int,
+        connect_timeout: float | None,
+        read_timeout: float | None,
+        tls: ssl.SSLContext | None = None,
+        token: str | None = None,
     ) -> None:
         self.host = host
         self.port = port
-        self.connections = blocking_connections(host, port, connect_timeout, read_timeout)
+        self.connections = blocking_connections(
+            host, port, connect_timeout, read_timeout, tls, token
+        )
 
     def ask(self, request: Request) -> Answer:
         """Send a request and wait for its one answer, or the first of many.

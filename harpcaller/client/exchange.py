@@ -55,10 +55,12 @@ class Exchange(Dialogue[Answer]):
     Requests may be pipelined; answers come in the order of the requests.
 
     Args:
+        token: What tells the dispatcher who we are, or None.
         max_answer_size: The longest answer line allowed, in bytes.
     """
 
-    def __init__(self, max_answer_size: int = MAX_ANSWER_SIZE) -> None:
+    def __init__(self, token: str | None = None, max_answer_size: int = MAX_ANSWER_SIZE) -> None:
+        self._token = token
         self._lines = LineBuffer(max_answer_size)
         self._asked: deque[Request] = deque()
         self._breach: str | None = None
@@ -76,7 +78,7 @@ class Exchange(Dialogue[Answer]):
 
     def ask(self, request: Request) -> bytes:
         """Note the request as asked and give the bytes to send."""
-        data = encode_request(request)
+        data = encode_request(request, self._token)
         self._asked.append(request)
         return data
 

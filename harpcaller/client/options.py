@@ -46,6 +46,19 @@ def _json(text: str) -> Raw:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _token(file: str) -> str:
+    """Read a token from the first line of a file."""
+    try:
+        with open(file, encoding="utf-8") as lines:
+            token = lines.readline(10_000).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise argparse.ArgumentTypeError(f"{file}: {reason}") from None
+    if not token:
+        raise argparse.ArgumentTypeError(f"{file}: its first line is empty")
+    return token
+
+
 def _positive(text: str) -> int:
     if not re.fullmatch("0*[1-9][0-9]*", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
@@ -70,6 +83,28 @@ def _parsers(
         type=float,
         default=10.0,
         help="how long each of its addresses is tried (default: 10)",
+    )
+    common.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        default=environ.get("HARPCALLER_CA_FILE") or None,
+        help="speak TLS with the dispatcher, which one of these CAs must have signed"
+        " (default: $HARPCALLER_CA_FILE)",
+    )
+    common.add_argument(
+        "--cert",
+        metavar="FILE",
+        default=environ.get("HARPCALLER_CERT") or None,
+        help="the certificate and key to show the dispatcher (default: $HARPCALLER_CERT)",
+    )
+    # As text, a token would be seen by everybody who lists processes.
+    common.add_argument(
+        "--token-file",
+        dest="token",
+        metavar="FILE",
+        type=_token,
+        help="where the token is that tells the dispatcher who calls"
+        " (default: $HARPCALLER_TOKEN is the token itself)",
     )
     common.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser = argparse.ArgumentParser(
@@ -207,6 +242,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace
     words = list(argv[1:])
     end = words.index("--") if "--" in words else len(words)
     options = command.parse_intermixed_args(words[:end])
+    options.token = options.token or environ.get("HARPCALLER_TOKEN") or None
     rest = words[end + 1 :]
     if rest and "args" not in options:
         command.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -5,9 +5,9 @@ Here is what bytes, ends, limits and silences mean; nothing of an event loop.
 
 from __future__ import annotations
 
-import selectors
 from typing import Protocol
 
+from harpcaller.client.channel import has_news
 from harpcaller.client.exceptions import CommunicationError
 
 #: How much is given to the line at once: its limit of time counts for that much.
@@ -154,12 +154,7 @@ class PushedChannel:
         if self.lost or self._closed or self._unread:
             return False
         # The loop may not have looked since the peer closed, so we do.
-        with selectors.DefaultSelector() as selector:
-            try:
-                selector.register(self._line.fileno(), selectors.EVENT_READ)
-            except (OSError, ValueError):
-                return False
-            return not selector.select(0)
+        return not has_news(self._line.fileno())
 
     def close(self) -> None:
         """Close it; who waits on it hears so."""

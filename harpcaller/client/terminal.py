@@ -14,6 +14,7 @@ from typing import Callable, TextIO
 from harpcaller.client.dispatcher import Dispatcher
 from harpcaller.client.interrupts import HeldInterrupts
 from harpcaller.client.progress import CONTROLS, ERASE, is_coloured, is_lively
+from harpcaller.client.tls import dispatcher_context
 from harpcaller.client.translation import checked, refusal
 from harpcaller.wire.client import Call, Cancel, FollowStream, GetResult, JobId
 from harpcaller.wire.client_answers import Answer, CancelOutcome, NotEnded, Record, encode_record
@@ -50,7 +51,14 @@ class Terminal:
     ) -> None:
         self.options = options
         host, port = options.dispatcher
-        self.dispatcher = Dispatcher(host, port, options.connect_timeout, None)
+        self.dispatcher = Dispatcher(
+            host,
+            port,
+            options.connect_timeout,
+            None,
+            dispatcher_context(options.ca_file, options.cert),
+            options.token,
+        )
         self.pause = pause
         self.coloured = is_coloured(out, environ)
         self.lively = is_lively(err, environ)

@@ -1,18 +1,22 @@
-"""Which agents are believed to be one; the same for every face.
+"""Which agents and dispatchers are believed to be one; the same for every face.
 
 The TLS library is imported when it is first needed, because most programs never talk to an
-agent and it takes longer to load than the rest of this package.
+agent or by TLS and it takes longer to load than the rest of this package.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from harpcaller.client.channel import why
 from harpcaller.client.exceptions import CommunicationError, HarpException
 
 if TYPE_CHECKING:
+    import socket
     import ssl
+
+#: A PEM file with certificate and key, or one of each.
+ClientCertificate = Union[str, tuple[str, str]]
 
 _PIECE_SIZE = 64 * 1024
 
@@ -42,6 +46,59 @@ def tls_context(ca_file: str | None, verify_hostname: bool) -> ssl.SSLContext:
     except OSError as error:
         raise HarpException(f"{ca_file}: cannot be used as a CA file: {why(error)}") from None
     return context
+
+
+def dispatcher_context(
+    ca_file: str | None, cert: ClientCertificate | None
+) -> ssl.SSLContext | None:
+    """Make the context in which a dispatcher is talked to: TLS 1.2 or newer, its name verified.
+
+    Args:
+        ca_file: The authorities' certificates; None for the system's.
+        cert: What to show of ourselves; None for nothing.
+
+    Returns:
+        None if neither is given: then there is no TLS.
+
+    Raises:
+        HarpException: A file can't be used.
+    """
+    if ca_file is None and cert is None:
+        return None
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise HarpException(f"{ca_file}: cannot be used as a CA file: {why(error)}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert is not None:
+        certificate, key = (cert, None) if isinstance(cert, str) else cert
+        try:
+            # Without a password asked for, which would be asked for on the terminal.
+            context.load_cert_chain(certificate, key, password="")
+        except (OSError, ValueError) as error:
+            raise HarpException(
+                f"{certificate}: cannot be used as a certificate with its key: {why(error)}"
+            ) from None
+    return context
+
+
+def secured(
+    plain: socket.socket, context: ssl.SSLContext, host: str, address: str
+) -> ssl.SSLSocket:
+    """Do the handshake on a connected socket, which belongs to the result from here on.
+
+    Raises:
+        CommunicationError: The peer isn't who it must be, or speaks no TLS.
+    """
+    try:
+        return context.wrap_socket(plain, server_hostname=host)
+    except BaseException as error:
+        plain.close()
+        if isinstance(error, (OSError, ValueError)):
+            raise CommunicationError(f"{address}: TLS: {why(error)}") from None
+        raise
 
 
 class Cipher:

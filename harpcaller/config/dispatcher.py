@@ -10,11 +10,12 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import attrs
 
 from harpcaller.config import fields
+from harpcaller.config.access import AllowRule, Door, allow_keys, door_keys, door_problems
 from harpcaller.config.addresses import ListenAddress, listen_address
 from harpcaller.config.fields import Mistake, Setting
 from harpcaller.config.lines import Place, lines_of
@@ -22,6 +23,8 @@ from harpcaller.config.problems import ConfigurationError, Problem, nearest
 
 #: Where the configuration is when nobody says otherwise.
 DEFAULT_PATH = Path("/etc/harpcaller/harpcaller.toml")
+
+_Table = TypeVar("_Table")
 
 LogHandler = Literal["stdout", "syslog", "journal"]
 
@@ -68,6 +71,11 @@ class Settings:
     """Everything that the dispatcher's operator decides.
 
     Args:
+        listen: Ports without TLS.
+        listener: More ports, with TLS or without.
+        allow: What clients may do; without any rule, everything.
+        tokens_file: The hashes of clients' tokens.
+        audit_log: A file where calls are told of once more.
         ca_file: CAs that agents' certificates may lead to, in PEM.
         known_certs_file: Agents' certificates that are good as they are, in PEM.
         max_age_seconds: How long ended jobs are remembered; None is for ever.
@@ -81,6 +89,10 @@ class Settings:
     host_db: Path
     host_db_script: Path
     listen: tuple[ListenAddress, ...] = (ListenAddress(None, 3502),)
+    listener: tuple[Door, ...] = ()
+    allow: tuple[AllowRule, ...] = ()
+    tokens_file: Path | None = None
+    audit_log: Path | None = None
     ca_file: Path | None = None
     known_certs_file: Path | None = None
     verify_hostname: bool = False
@@ -98,6 +110,11 @@ class Settings:
     max_request_size: int = 1024 * 1024
     erlang: ErlangSettings = ErlangSettings()
     source: Source = attrs.field(factory=Source, eq=False, repr=False)
+
+    @property
+    def doors(self) -> tuple[Door, ...]:
+        """All ports that clients come in by."""
+        return (*(Door(address=address) for address in self.listen), *self.listener)
 
 
 @attrs.frozen
@@ -128,6 +145,8 @@ def _main(folder: Path) -> dict[str, Setting]:
     path = fields.path(folder)
     return {
         "listen": Setting("listen", _listen),
+        "tokens_file": Setting("tokens_file", path),
+        "audit_log": Setting("audit_log", path),
         "ca_file": Setting("ca_file", path),
         "known_certs_file": Setting("known_certs_file", path),
         "verify_hostname": Setting("verify_hostname", fields.boolean),
@@ -165,8 +184,6 @@ def _listen(value: object) -> tuple[ListenAddress, ...]:
     addresses: tuple[ListenAddress, ...] = fields.each(
         'addresses, each "<bind-address>:<port>"', listen_address
     )(value)
-    if not addresses:
-        raise Mistake("expected at least one address, got an empty list")
     for index, address in enumerate(addresses):
         if address.port and address in addresses[:index]:
             raise Mistake(f'"{address}" stands twice', index)
@@ -210,11 +227,31 @@ def parse(data: bytes, path: Path) -> Loaded:
             source.problem(("erlang",), f"expected a section, got {fields.shown(section)}")
         )
         section = {}
+    outside = _elsewhere(None, main)
+    doors = reading.tables(
+        "listener", document.pop("listener", []), door_keys(folder), Door, outside
+    )
+    rules = reading.tables(
+        "allow", document.pop("allow", []), allow_keys(folder), AllowRule, outside
+    )
     values = reading.section((), document, main, _elsewhere("erlang", erlang))
-    inner = reading.section(("erlang",), section, erlang, _elsewhere(None, main))
+    if doors:
+        # Who lists ports of another kind doesn't want the usual one besides.
+        values.setdefault("listen", ())
+    reading.problems += [
+        source.problem(place, message)
+        for place, message in door_problems(values.get("listen"), doors)
+    ]
+    inner = reading.section(("erlang",), section, erlang, outside)
     if reading.problems:
         raise ConfigurationError(sorted(reading.problems, key=_line))
-    settings = Settings(**values, erlang=ErlangSettings(**inner), source=source)
+    settings = Settings(
+        **values,
+        listener=tuple(filter(None, doors)),
+        allow=tuple(filter(None, rules)),
+        erlang=ErlangSettings(**inner),
+        source=source,
+    )
     return Loaded(settings, tuple(sorted(reading.warnings, key=_line)))
 
 
@@ -273,6 +310,29 @@ class _Reading:
     problems: list[Problem] = attrs.field(factory=list)
     warnings: list[Problem] = attrs.field(factory=list)
 
+    def tables(
+        self,
+        name: str,
+        found: object,
+        known: Mapping[str, Setting],
+        make: Callable[..., _Table],
+        elsewhere: _Elsewhere,
+    ) -> list[_Table | None]:
+        """Read a list of tables; None stands for each that is wrong."""
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            self.problems.append(
+                self.source.problem(
+                    (name,), f"expected tables, [[{name}]], got {fields.shown(found)}"
+                )
+            )
+            return []
+        read: list[_Table | None] = []
+        for index, item in enumerate(found):
+            before = len(self.problems)
+            values = self.section((name, index), item, known, elsewhere)
+            read.append(make(**values) if len(self.problems) == before else None)
+        return read
+
     def section(
         self,
         place: Place,
@@ -301,5 +361,6 @@ class _Reading:
         for key, setting in known.items():
             if setting.mandatory and key not in found:
                 # It has no line, and shall not borrow its section's.
-                self.problems.append(Problem(self.source.file, None, f"{key}: missing"))
+                missing = self.source.problem((*place, key), "missing")
+                self.problems.append(missing if place else attrs.evolve(missing, line=None))
         return values

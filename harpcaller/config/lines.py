@@ -36,6 +36,8 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
+        # How many tables each list of tables has so far.
+        self._counts: dict[Place, int] = {}
         self._tokens = _tokens(text)
         self._now = ""
         self._line = 1
@@ -70,11 +72,23 @@ class _Reader:
         double = self._step() == "["
         if double:
             self._step()
-        table = self._keys("]")
+        keys = self._keys("]")
         if double:
             self._step()
-        self.lines.setdefault(table, line)
-        return table
+        return self._table(keys, line, another=double)
+
+    def _table(self, keys: Place, line: int, another: bool) -> Place:
+        """Tell the place of a table; one in a list of tables has its index in it."""
+        place: Place = ()
+        for number, key in enumerate(keys, 1):
+            place += (key,)
+            if another and number == len(keys):
+                self.lines.setdefault(place, line)
+                self._counts[place] = self._counts.get(place, 0) + 1
+            if place in self._counts:
+                place += (self._counts[place] - 1,)
+        self.lines.setdefault(place, line)
+        return place
 
     def _pair(self, table: Place) -> None:
         line = self._line

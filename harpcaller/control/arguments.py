@@ -100,6 +100,7 @@ SHAPES: Mapping[str, Shape] = {
     "queue-cancel": Shape((), "cancel all jobs of a queue", "QUEUE-NAME"),
     "hosts-list": Shape(("table",), "list the registry of hosts"),
     "hosts-refresh": Shape((), "fill the registry of hosts anew"),
+    "make-token": Shape((), "make a client's token, and its line in the tokens file", "NAME"),
     "prune-jobs": Shape(("age",), "forget old jobs"),
     "reopen-logs": Shape((), "let the log go on in a new file"),
 }
@@ -113,13 +114,15 @@ class Invocation:
         command: The command's name; empty when only help or the version is asked for.
         options: The options' values, by name without dashes; a flag's is empty.
         timeout_seconds: How long to wait, or None for ever.
-        asked: What to send to the daemon; None for ``start``.
+        asked: What to send to the daemon; None for what doesn't need it.
+        operand: What the command is about, as it was typed; empty if nothing was.
     """
 
     command: str
     options: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float | None = None
     asked: Command | None = None
+    operand: str = ""
 
     @property
     def socket(self) -> str:
@@ -178,6 +181,7 @@ def parse(argv: Sequence[str]) -> Invocation:
             options,
             None if timeout is None else _amount(timeout, "--timeout", "seconds"),
             _asked(command, options, operand),
+            operand or "",
         )
     except BadField as error:
         raise BadUsage(str(error), usage(command)) from None

@@ -16,6 +16,7 @@ from contextlib import closing
 from typing import BinaryIO, TextIO
 
 from harpcaller import __version__
+from harpcaller.config.tokens import is_name, new_token
 from harpcaller.control.arguments import BadUsage, Invocation, parse, summary, usage
 from harpcaller.control.connection import (
     Connection,
@@ -113,6 +114,8 @@ def _obey(argv: Sequence[str], screen: Screen, execute: Execute) -> int:
     if "version" in invocation.options:
         screen.result(f"harpcallerd {__version__}".encode())
         return DONE
+    if invocation.command == "make-token":
+        return _make_token(invocation, screen)
     if invocation.asked is None:
         return _start(invocation, screen, execute)
     try:
@@ -157,6 +160,18 @@ def _start(invocation: Invocation, screen: Screen, execute: Execute) -> int:
     except OSError as error:
         screen.complain(f"cannot start {command[0]}: {error.strerror}")
         return FAILED
+    return DONE
+
+
+def _make_token(invocation: Invocation, screen: Screen) -> int:
+    """Print what goes into the tokens file, and tell the token beside it."""
+    name = invocation.operand
+    if not is_name(name):
+        screen.complain("make-token: expected a NAME without colons, and no space at its ends")
+        return FAILED
+    token, line = new_token(name, os.urandom)
+    screen.result(line.encode())
+    screen.complain(f"the token of {name}, which isn't kept anywhere: {token}")
     return DONE
 
 

@@ -48,6 +48,7 @@ from harpcaller.interfaces import (
     LeftOver,
     Page,
     Pruned,
+    Requester,
     StoredJob,
     Submitted,
 )
@@ -122,19 +123,19 @@ class Dispatcher:
 
     # --- Submitting --------------------------------------------------------------------
 
-    def submit(self, call: Call, peer: str) -> Deferred[JobId]:
+    def submit(self, call: Call, client: Requester) -> Deferred[JobId]:
         """Make a job of a call; fires when it is stored."""
-        return shielded(Deferred.fromCoroutine(self._submit(call, peer)))
+        return shielded(Deferred.fromCoroutine(self._submit(call, client)))
 
-    async def _submit(self, call: Call, peer: str) -> JobId:
+    async def _submit(self, call: Call, client: Requester) -> JobId:
         if self._stopping:
             raise Shutdown("the dispatcher is stopping and takes no new calls")
-        job = LivingJob(new_job_id(self._random_bytes))
+        job = LivingJob(new_job_id(self._random_bytes), call.host, call.procedure, client.name)
         if call.queue is not None:
             job.place = self._board.reserve(job.job_id, call.queue)
             call = replace(call, queue=QueueSpec(call.queue.name, job.place.concurrency))
         try:
-            await self._store.add(job.job_id, Submitted(call, self._now()))
+            await self._store.add(job.job_id, Submitted(call, self._now(), client.name))
         except BaseException:
             if job.place is not None:
                 job.place.leave()
@@ -145,7 +146,8 @@ class Dispatcher:
             host=call.host,
             procedure=call.procedure,
             queue=None if call.queue is None else call.queue.name.decode(),
-            peer=peer,
+            client=client.name,
+            peer=client.peer,
         )
         self._living[job.job_id] = job
         self._await_turn(job, call)
@@ -158,7 +160,7 @@ class Dispatcher:
         """
         endings: list[Deferred[None]] = []
         for found in left_over:
-            job = LivingJob(found.job_id)
+            job = LivingJob(found.job_id, found.call.host, found.call.procedure, found.client)
             self._living[found.job_id] = job
             if found.started_at is None:
                 if found.call.queue is not None:
@@ -271,7 +273,14 @@ class Dispatcher:
         """
 
         def stored(_: None) -> None:
-            _log.info("job.ended", job=job.job_id, **outcome(ended.ending))
+            _log.info(
+                "job.ended",
+                job=job.job_id,
+                host=job.host,
+                procedure=job.procedure,
+                client=job.client,
+                **outcome(ended.ending),
+            )
             self._dismiss(job)
 
         def failed(failure: Failure) -> None:

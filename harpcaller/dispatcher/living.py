@@ -6,6 +6,8 @@ from the store when the job's turn comes.
 
 from __future__ import annotations
 
+import sys
+
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -53,6 +55,8 @@ class LivingJob:
     """A job from its submission until its end is stored.
 
     Attributes:
+        host: Where it runs, and ``procedure`` what, for the log.
+        client: The name of who asked for it, for the log; None if nobody knows.
         place: Its place in a queue, or None if it needs none.
         run: The call's carrying out, once its turn came.
         version: Grows with each stored fact, so that nobody waits for what has happened.
@@ -60,6 +64,10 @@ class LivingJob:
     """
 
     job_id: JobId
+    # Many jobs share one name of these.
+    host: str = attrs.field(converter=sys.intern)
+    procedure: str = attrs.field(converter=sys.intern)
+    client: str | None = None
     place: IPlace | None = None
     life: Life = attrs.Factory(new_life)
     run: Deferred[None] | None = None

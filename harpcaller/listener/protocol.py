@@ -10,14 +10,18 @@ import socket
 from collections.abc import Callable
 
 import attrs
+from cryptography.x509 import NameOID
+from OpenSSL.crypto import X509
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
     IDelayedCall,
     IHalfCloseableProtocol,
+    IHandshakeListener,
     IPushProducer,
     IReactorTime,
+    ISSLTransport,
     ISystemHandle,
     ITCPTransport,
 )
@@ -25,11 +29,19 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from harpcaller.errors import InvalidRequest, RequestTooLarge, SystemFailure, WireError
-from harpcaller.interfaces import IDispatcher
+from harpcaller.config.tokens import is_name
+from harpcaller.errors import (
+    InvalidRequest,
+    NotAllowed,
+    RequestTooLarge,
+    SystemFailure,
+    WireError,
+)
+from harpcaller.interfaces import IDispatcher, Requester
+from harpcaller.listener.gate import Access, identified
 from harpcaller.listener.requests import answer
 from harpcaller.logs.events import EventLog, forget
-from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_request
+from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_signed
 from harpcaller.wire.client_answers import encode_error
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
@@ -44,25 +56,29 @@ class ClientSettings:
         max_request_size: The longest request line, in bytes.
         idle_timeout_seconds: How long a connection may take to send its next request, or
             to make room for what it asked for.
+        access: Who is known, and what they may do.
     """
 
     max_request_size: int = DEFAULT_MAX_REQUEST_SIZE
     idle_timeout_seconds: float = 300
+    access: Access = attrs.Factory(Access)
 
 
 class _Transport(ITCPTransport, ISystemHandle, IConsumer, IPushProducer):
     """What a TCP connection gives its protocol."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class ClientProtocol(Protocol):
-    """One connection."""
+    """One connection, with TLS or without."""
 
     transport: _Transport
 
     #: How long a client that was refused may go on sending before it is cut off, in
     #: seconds: closing at once would take the answer away from under it.
     LINGER_SECONDS = 2.0
+    #: How long the TLS handshake may take, in seconds.
+    HANDSHAKE_SECONDS = 10.0
 
     def __init__(
         self,
@@ -76,7 +92,9 @@ class ClientProtocol(Protocol):
         self._clock = clock
         self._gone = gone
         self._lines = LineBuffer(settings.max_request_size)
-        self._peer = ""
+        self._client = Requester("")
+        self._is_tls = False
+        self._handshake: IDelayedCall | None = None
         self._serving: Deferred[None] | None = None
         self._more: Deferred[None] | None = None
         self._room: Deferred[None] | None = None
@@ -89,16 +107,40 @@ class ClientProtocol(Protocol):
         """End the connection, whatever it waits for."""
         if self._serving is not None:
             self._serving.cancel()
+        elif self._handshake is not None:
+            self.transport.abortConnection()
         elif self._linger is not None:
             self.transport.loseConnection()
 
     # --- What the transport calls --------------------------------------------------------
 
     def connectionMade(self) -> None:
-        """Begin to serve."""
+        """Begin to serve, or wait for the handshake."""
         peer = self.transport.getPeer()
-        self._peer = f"{getattr(peer, 'host', peer)}:{getattr(peer, 'port', '')}"
+        self._client = Requester(f"{getattr(peer, 'host', peer)}:{getattr(peer, 'port', '')}")
         self.transport.setTcpNoDelay(True)
+        self._is_tls = ISSLTransport.providedBy(self.transport)
+        if self._is_tls:
+            self._handshake = self._clock.callLater(self.HANDSHAKE_SECONDS, self._no_handshake)
+        else:
+            self._begin()
+
+    def handshakeCompleted(self) -> None:
+        """The client has shown who it is, if it was asked to."""
+        if self._handshake is not None and self._handshake.active():
+            self._handshake.cancel()
+            self._handshake = None
+            certificate = ISSLTransport(self.transport).getPeerCertificate()
+            name = name_of(certificate) if isinstance(certificate, X509) else None
+            self._client = Requester(self._client.peer, name)
+            self._begin()
+
+    def _no_handshake(self) -> None:
+        self._handshake = None
+        _log.warn("client.no_handshake", peer=self._client.peer)
+        self.transport.abortConnection()
+
+    def _begin(self) -> None:
         self.transport.registerProducer(self, True)
         self._serving = Deferred.fromCoroutine(self._serve())
         forget(self._serving, _log, "client.bug")
@@ -139,6 +181,12 @@ class ClientProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give up what is still being done for this client; its jobs go on."""
         self._gone(self)
+        if self._handshake is not None:
+            self._handshake.cancel()
+            self._handshake = None
+            _log.warn(
+                "client.no_handshake", peer=self._client.peer, reason=reason.getErrorMessage()
+            )
         if self._serving is not None:
             self._serving.cancel()
         if self._linger is not None:
@@ -168,22 +216,30 @@ class ClientProtocol(Protocol):
             self._hang_up()
         except WireError as error:
             # Whoever breaks the protocol is told once, and can't be understood from here on.
-            _log.warn("client.refused", peer=self._peer, type=error.wire_type, reason=str(error))
+            _log.warn(
+                "client.refused", peer=self._client.peer, type=error.wire_type, reason=str(error)
+            )
             self._refuse(error)
         except (CancelledError, TimeoutError):
             self._hang_up()
         except Exception:  # noqa: BLE001  # a bug of ours ends one connection, not the daemon
-            _log.bug("client.bug", Failure(), peer=self._peer)
+            _log.bug("client.bug", Failure(), peer=self._client.peer)
             self._refuse(SystemFailure("the dispatcher failed; its log tells more"))
         finally:
             self._serving = None
 
     async def _answer(self, line: bytes) -> None:
-        request = decode_request(line)
+        request, token = decode_signed(line)
+        client, access = self._client, self._settings.access
         try:
-            async for piece in answer(self._dispatcher, request, self._peer):
+            client = identified(access, client, token)
+            async for piece in answer(self._dispatcher, access, request, client):
                 await self._send(piece)
         except WireError as error:
+            if isinstance(error, NotAllowed):
+                _log.warn(
+                    "client.denied", client=client.name, peer=client.peer, reason=error.message
+                )
             await self._send(encode_error(error.wire_type, error.message))
 
     async def _next_line(self) -> bytes | None:
@@ -266,11 +322,22 @@ class ClientProtocol(Protocol):
         self.transport.unregisterProducer()
         self._linger = self._clock.callLater(self.LINGER_SECONDS, self._cut_off)
         self._let_go_on()
-        self.transport.loseWriteConnection()
+        if self._is_tls:
+            # TLS has an end of its own, which waits for the client's.
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
 
     def _cut_off(self) -> None:
         self._linger = None
         self.transport.abortConnection()
+
+
+def name_of(certificate: X509) -> str | None:
+    """Give the name that a client's certificate gives it, its only commonName, if it does."""
+    names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    found = names[0].value if len(names) == 1 else None
+    return found if isinstance(found, str) and is_name(found) else None
 
 
 class ClientFactory(Factory):

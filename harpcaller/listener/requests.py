@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-from harpcaller.interfaces import IDispatcher, Page
+from harpcaller.interfaces import IDispatcher, Page, Requester
+from harpcaller.listener.gate import Access, admit
+from harpcaller.listener.rules import Rights
+from harpcaller.logs.events import EventLog
 from harpcaller.wire.client import (
     Call,
     Cancel,
@@ -36,40 +39,49 @@ from harpcaller.wire.registry import (
     encode_procedures,
 )
 
+_log = EventLog("listener")
 
-def answer(dispatcher: IDispatcher, request: Request, peer: str) -> AsyncIterator[bytes]:
-    """Begin to answer a request.
 
-    Args:
-        peer: Who asks, for the log.
+async def answer(
+    dispatcher: IDispatcher, access: Access, request: Request, client: Requester
+) -> AsyncIterator[bytes]:
+    """Answer a request, if the client may ask it.
 
     Raises (while it is iterated):
         WireError: The request can't be done; this is the answer then.
     """
+    rights = await admit(dispatcher, access, request, client)
+    async for piece in _answer(dispatcher, request, client, rights):
+        yield piece
+
+
+def _answer(
+    dispatcher: IDispatcher, request: Request, client: Requester, rights: Rights
+) -> AsyncIterator[bytes]:
     match request:
         case Call():
-            return submit(dispatcher, request, peer)
+            return submit(dispatcher, request, client)
         case GetResult():
             return get_result(dispatcher, request)
         case GetStatus():
             return get_status(dispatcher, request)
         case Cancel():
-            return cancel(dispatcher, request)
+            return cancel(dispatcher, request, client)
         case FollowStream():
             return follow_stream(dispatcher, request)
         case ReadStream():
             return read_stream(dispatcher, request)
         case ListHosts():
-            return list_hosts(dispatcher)
+            return list_hosts(dispatcher, rights)
         case ListProceduresOf():
             return list_procedures(dispatcher, request)
         case _:
             assert_never(request)
 
 
-async def submit(dispatcher: IDispatcher, call: Call, peer: str) -> AsyncIterator[bytes]:
+async def submit(dispatcher: IDispatcher, call: Call, client: Requester) -> AsyncIterator[bytes]:
     """Make a job of the call."""
-    yield encode_submitted(await dispatcher.submit(call, peer))
+    yield encode_submitted(await dispatcher.submit(call, client))
 
 
 async def get_result(dispatcher: IDispatcher, request: GetResult) -> AsyncIterator[bytes]:
@@ -83,9 +95,14 @@ async def get_status(dispatcher: IDispatcher, request: GetStatus) -> AsyncIterat
     yield encode_status(await dispatcher.status(request.job_id))
 
 
-async def cancel(dispatcher: IDispatcher, request: Cancel) -> AsyncIterator[bytes]:
+async def cancel(
+    dispatcher: IDispatcher, request: Cancel, client: Requester
+) -> AsyncIterator[bytes]:
     """End the job."""
-    yield encode_cancelled(await dispatcher.cancel(request.job_id))
+    cancelled = await dispatcher.cancel(request.job_id)
+    if cancelled:
+        _log.info("job.cancelled", job=request.job_id, client=client.name, peer=client.peer)
+    yield encode_cancelled(cancelled)
 
 
 async def follow_stream(dispatcher: IDispatcher, request: FollowStream) -> AsyncIterator[bytes]:
@@ -121,9 +138,9 @@ async def read_stream(dispatcher: IDispatcher, request: ReadStream) -> AsyncIter
             return
 
 
-async def list_hosts(dispatcher: IDispatcher) -> AsyncIterator[bytes]:
-    """Tell which hosts there are."""
-    yield encode_hosts(await dispatcher.hosts())
+async def list_hosts(dispatcher: IDispatcher, rights: Rights) -> AsyncIterator[bytes]:
+    """Tell which hosts there are, of those that the client may see."""
+    yield encode_hosts([host for host in await dispatcher.hosts() if rights.cover(host)])
 
 
 async def list_procedures(

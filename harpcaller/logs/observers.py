@@ -51,6 +51,9 @@ class Outside:
     journal: Path = Path("/run/systemd/journal/socket")
 
 
+#: The events that tell who called what, where, when, with which outcome, and who wasn't let.
+AUDITED = frozenset(["job.submitted", "job.ended", "job.cancelled", "client.denied"])
+
 #: How much each level matters.
 _RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4}
 
@@ -64,12 +67,14 @@ class LogTo:
         file: The file, if it is one.
         format: How lines look on standard output, standard error and in a file.
         level: What is less than this isn't told.
+        kinds: What is told of; None is everything.
     """
 
     handler: str
     file: Path | None = None
     format: LogFormat = "text"
     level: str = "info"
+    kinds: frozenset[str] | None = None
 
 
 @attrs.define
@@ -80,8 +85,12 @@ class _Outlet:
     sink: Sink
     complain: Callable[[str], None]
     least: int = _RANKS["info"]
+    kinds: frozenset[str] | None = None
     lost: int = 0
     why: str = ""
+
+    def wants(self, entry: Entry, rank: int) -> bool:
+        return rank >= self.least and (self.kinds is None or entry.kind in self.kinds)
 
     def write(self, entry: Entry) -> None:
         try:
@@ -115,7 +124,7 @@ class Observer:
         rank = _RANKS.get(entry.level, _RANKS["critical"])
         with self._lock:
             for outlet in self._outlets:
-                if rank >= outlet.least:
+                if outlet.wants(entry, rank):
                     outlet.write(entry)
 
     def exchange(self, outlets: tuple[_Outlet, ...]) -> None:
@@ -162,6 +171,7 @@ class LogSetup:
         handlers: Iterable[str],
         log_file: Path | None = None,
         log_format: LogFormat = "text",
+        audit_log: Path | None = None,
     ) -> None:
         """Go on with other handlers.
 
@@ -171,6 +181,8 @@ class LogSetup:
         places = [LogTo(name, format=log_format) for name in handlers]
         if log_file is not None:
             places.append(LogTo("file", log_file, log_format))
+        if audit_log is not None:
+            places.append(LogTo("file", audit_log, "json", kinds=AUDITED))
         self.log_to(places)
 
     def log_to(self, places: Iterable[LogTo]) -> None:
@@ -184,7 +196,8 @@ class LogSetup:
             for place in places:
                 name = str(place.file) if place.handler == "file" else place.handler
                 least = _RANKS[place.level]
-                outlets.append(_Outlet(name, self._sink(place), self._complain, least))
+                sink = self._sink(place)
+                outlets.append(_Outlet(name, sink, self._complain, least, place.kinds))
         except OSError:
             for outlet in outlets:
                 outlet.sink.close()
@@ -228,6 +241,7 @@ def start_logging(
     handlers: Iterable[str],
     log_file: Path | None = None,
     log_format: LogFormat = "text",
+    audit_log: Path | None = None,
     *,
     program: str = "harpcaller",
     outside: Outside | None = None,
@@ -238,6 +252,7 @@ def start_logging(
         handlers: Any of ``stdout``, ``stderr``, ``syslog``, ``journal``.
         log_file: A file to log to besides.
         log_format: How lines look on standard output, standard error and in the file.
+        audit_log: A file for what is :data:`AUDITED` only.
         program: What syslog and journal know us by.
         outside: Where the handlers go; None is the real world.
 
@@ -245,5 +260,5 @@ def start_logging(
         OSError: The log file can't be opened.
     """
     setup = LogSetup(program, outside or Outside())
-    setup.reconfigure(handlers, log_file, log_format)
+    setup.reconfigure(handlers, log_file, log_format, audit_log)
     return setup

@@ -32,7 +32,6 @@ from harpcaller.agent.running import PATIENCE
 from harpcaller.agent.seams import ITemplate
 from harpcaller.agent.server import Door
 from harpcaller.agent.template_process import TemplateProcess
-from harpcaller.agent.tls import ServerTLS
 from harpcaller.config.agent import AgentSettings
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.logs.events import EventLog, forget
@@ -41,6 +40,7 @@ from harpcaller.service.agent_parts import AgentParts
 from harpcaller.service.agent_ports import AgentPorts, CannotListen
 from harpcaller.service.notify import notify
 from harpcaller.service.reactor import Reactor
+from harpcaller.service.server_tls import ServerTLS
 from harpcaller.service.signals import on_signals
 from harpcaller.service.watching import FileWatch, folder_watcher
 

@@ -17,7 +17,6 @@ from harpcaller.agent.orders import Load
 from harpcaller.agent.proc import Account
 from harpcaller.agent.procedures import NotLoadable, Procedures
 from harpcaller.agent.procedures import load as load_procedures
-from harpcaller.agent.tls import NotUsable, load_context
 from harpcaller.config.agent import (
     DEFAULT_PATH,
     DEFAULT_PROCEDURES,
@@ -28,6 +27,7 @@ from harpcaller.config.agent import (
 from harpcaller.config.agent_logging import load_logging
 from harpcaller.config.problems import ConfigurationError, Problem
 from harpcaller.logs.observers import LogTo
+from harpcaller.service.server_tls import NotUsable, load_context
 
 
 @attrs.frozen

@@ -25,7 +25,6 @@ from zope.interface import implementer
 from harpcaller.call.caller import Caller
 from harpcaller.call.context import AgentContext
 from harpcaller.call.endpoint import endpoint_to
-from harpcaller.call.trust import Trust, load_trust
 from harpcaller.config.dispatcher import Settings, cannot_change, load
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.control.commands import Seams
@@ -40,6 +39,7 @@ from harpcaller.hosts.process import (
 from harpcaller.hosts.refresh import Plan, Refresher
 from harpcaller.hosts.registry import Registry, Table
 from harpcaller.interfaces import IDaemon
+from harpcaller.listener.gate import Access
 from harpcaller.listener.protocol import ClientFactory, ClientSettings
 from harpcaller.logs.events import EventLog
 from harpcaller.logs.observers import LogSetup
@@ -51,6 +51,7 @@ from harpcaller.service.notify import notify
 from harpcaller.service.reactor import Reactor
 from harpcaller.service.retention import Retention
 from harpcaller.service.signals import on_signals
+from harpcaller.service.trusted import Trusted, trusted_by
 from harpcaller.store.disk import RealDisk
 from harpcaller.store.filestore import FileJobStore
 
@@ -60,30 +61,12 @@ _log = EventLog("daemon")
 _LAST_ANSWERS = 0.05
 
 
-def trust_of(settings: Settings) -> Trust:
-    """Read the files that say which agents are believed.
-
-    Raises:
-        ConfigurationError: They can't be used.
-    """
-
-    def path(of: Path | None) -> str | None:
-        return None if of is None else str(of)
-
-    return load_trust(
-        path(settings.ca_file),
-        path(settings.known_certs_file),
-        settings.verify_hostname,
-        lambda name: Path(name).read_bytes(),
-    )
-
-
 def _call_settings(settings: Settings) -> CallSettings:
     return CallSettings(settings.default_timeout_seconds, settings.max_exec_time_seconds)
 
 
-def _client_settings(settings: Settings) -> ClientSettings:
-    return ClientSettings(settings.max_request_size, settings.client_idle_timeout_seconds)
+def _client_settings(settings: Settings, access: Access) -> ClientSettings:
+    return ClientSettings(settings.max_request_size, settings.client_idle_timeout_seconds, access)
 
 
 def _plan(settings: Settings) -> Plan:
@@ -102,7 +85,7 @@ class DispatcherDaemon(MultiService):
     Args:
         config: Where the settings are from, to read them again.
         settings: What they are.
-        trust: Which agents are believed, read from the settings' files.
+        trusted: Who is believed, read from the settings' files.
         socket: Where the control socket is to be.
         logs: The logging that the settings ask for, begun.
         reactor: The real one.
@@ -113,7 +96,7 @@ class DispatcherDaemon(MultiService):
         self,
         config: Path,
         settings: Settings,
-        trust: Trust,
+        trusted: Trusted,
         socket: Path,
         logs: LogSetup,
         reactor: Reactor,
@@ -124,6 +107,7 @@ class DispatcherDaemon(MultiService):
         self.pid = os.getpid()
         self._config = config
         self._settings = settings
+        self._trusted = trusted
         self._logs = logs
         self._reactor = reactor
         self._environ = environ
@@ -153,7 +137,7 @@ class DispatcherDaemon(MultiService):
         )
         self._registry = Registry(table, self._refresher)
         self._caller = Caller(
-            AgentContext(trust, time.time),
+            AgentContext(trusted.agents, time.time),
             settings.connect_timeout_seconds,
             lambda host, limit: endpoint_to(reactor, host, limit),
             reactor,
@@ -168,7 +152,9 @@ class DispatcherDaemon(MultiService):
             random_bytes=os.urandom,
             settings=_call_settings(settings),
         )
-        self._clients = ClientFactory(self._dispatcher, _client_settings(settings), reactor)
+        self._clients = ClientFactory(
+            self._dispatcher, _client_settings(settings, trusted.clients), reactor
+        )
         self._listening = Listening(reactor, self._clients)
         self._control = ControlSocket(
             str(socket), Seams(self._dispatcher, self._registry, self), reactor
@@ -211,7 +197,7 @@ class DispatcherDaemon(MultiService):
             _log.warn("daemon.trusts_any_agent", hint="set ca_file or known_certs_file")
         # A port that can't be had is found before a job is started; and nobody is let in
         # before the jobs are known again, which happens at once.
-        await self._listening.open(self._settings.listen)
+        await self._listening.open(self._settings.doors, self._trusted.tls)
         await self._dispatcher.recover(left_over)
         self._retention.setServiceParent(self)
         self._is_ready = True
@@ -294,7 +280,7 @@ class DispatcherDaemon(MultiService):
             problems = cannot_change(self._settings, loaded.settings)
             if problems:
                 raise ConfigurationError(problems)
-            await self._apply(loaded.settings, trust_of(loaded.settings))
+            await self._apply(loaded.settings, trusted_by(loaded.settings))
         except (ConfigurationError, CannotListen, OSError) as error:
             found = str(error).splitlines()
             _log.error("daemon.reload_failed", problems=found)
@@ -306,25 +292,29 @@ class DispatcherDaemon(MultiService):
         _log.info("daemon.reloaded")
         return []
 
-    async def _apply(self, settings: Settings, trust: Trust) -> None:
+    async def _apply(self, settings: Settings, trusted: Trusted) -> None:
         """Put settings in force; what can fail comes first."""
-        await self._listening.open(settings.listen)
+        await self._listening.open(settings.doors, trusted.tls)
         try:
             self._logs.reconfigure(
-                settings.log_handlers, settings.erlang.log_file, settings.log_format
+                settings.log_handlers,
+                settings.erlang.log_file,
+                settings.log_format,
+                settings.audit_log,
             )
         except OSError:
-            await self._listening.keep_only(self._settings.listen)
+            await self._listening.keep_only(self._settings.doors, self._trusted.tls)
             raise
-        await self._listening.keep_only(settings.listen)
-        if trust != self._caller.context.trust:
-            self._caller.context = AgentContext(trust, time.time)
+        await self._listening.keep_only(settings.doors, trusted.tls)
+        if trusted.agents != self._caller.context.trust:
+            self._caller.context = AgentContext(trusted.agents, time.time)
         self._caller.connect_timeout_seconds = settings.connect_timeout_seconds
         self._dispatcher.settings = _call_settings(settings)
-        self._clients.settings = _client_settings(settings)
+        self._clients.settings = _client_settings(settings, trusted.clients)
         self._retention.reconfigure(settings.max_age_seconds)
         self._refresher.reconfigure(_plan(settings))
         self._settings = settings
+        self._trusted = trusted
 
     def _reload_and_log(self) -> None:
         # What comes of it is in the log.

@@ -15,8 +15,9 @@ from harpcaller.config.dispatcher import DEFAULT_PATH, load
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.logs.events import EventLog
 from harpcaller.logs.observers import start_logging
-from harpcaller.service.daemon import DispatcherDaemon, trust_of
+from harpcaller.service.daemon import DispatcherDaemon
 from harpcaller.service.reactor import Reactor
+from harpcaller.service.trusted import trusted_by
 from harpcaller.wire.control import DEFAULT_SOCKET
 
 _log = EventLog("config")
@@ -60,7 +61,7 @@ def makeService(options: Options) -> IService:
     try:
         loaded = load(config)
         settings = loaded.settings
-        trust = trust_of(settings)
+        trusted = trusted_by(settings)
     except ConfigurationError as error:
         raise SystemExit(str(error)) from None
     handlers = settings.log_handlers
@@ -68,15 +69,17 @@ def makeService(options: Options) -> IService:
         setDebugging(True)
         handlers = (*handlers, "stdout") if "stdout" not in handlers else handlers
     try:
-        logs = start_logging(handlers, settings.erlang.log_file, settings.log_format)
+        logs = start_logging(
+            handlers, settings.erlang.log_file, settings.log_format, settings.audit_log
+        )
     except OSError as error:
-        raise SystemExit(f"{config}: erlang.log_file: {error}") from None
+        raise SystemExit(f"{config}: the log can't be opened: {error}") from None
     for warning in loaded.warnings:
         _log.warn("config.warning", warning=str(warning))
     return DispatcherDaemon(
         config,
         settings,
-        trust,
+        trusted,
         Path(options["socket"]).absolute(),
         logs,
         cast(Reactor, reactor),

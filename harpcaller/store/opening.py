@@ -183,6 +183,7 @@ def _left_over(one: Summary) -> LeftOver:
         one.started_at,
         one.records,
         one.is_resumable,
+        submitted.client,
     )
 
 

@@ -53,6 +53,7 @@ from harpcaller.wire.values import (
     as_time,
     build,
     check,
+    encode,
     members,
 )
 
@@ -114,12 +115,13 @@ def head_line(job_id: JobId, serial: int, submitted: Submitted) -> bytes:
     # Half of a surrogate pair could be written, but not read (UnicodeEncodeError is a ValueError).
     _ = call.host.encode("utf-8"), call.procedure.encode("utf-8")
     return _line(
-        b'{"harpcaller_job":%d,"job":"%s","serial":%d,"submit":%s,"call":%s,"queue":%s,"info":%s}'
+        b'{"harpcaller_job":%d,"job":"%s","serial":%d,"submit":%s,%s"call":%s,"queue":%s,"info":%s}'
         % (
             FORMAT,
             job_id.encode("ascii"),
             serial,
             _seconds(submitted.at),
+            b"" if submitted.client is None else b'"client":%s,' % encode(submitted.client),
             build(call_members(call)),
             NULL if call.queue is None else queue_member(call.queue),
             call.info,
@@ -215,7 +217,11 @@ def parse_head(line: bytes) -> Head:
         return Head(
             JobId(as_string(_need(found, "job"), "job")),
             as_integer(_need(found, "serial"), "serial"),
-            Submitted(_call(found), as_time(_need(found, "submit"), "submit")),
+            Submitted(
+                _call(found),
+                as_time(_need(found, "submit"), "submit"),
+                as_string(found["client"], "client") if "client" in found else None,
+            ),
         )
     except (NotJSON, BadField) as error:
         raise BadLine(f"the head: {error}") from None

@@ -22,6 +22,7 @@ from harpcaller.interfaces import (
     IHosts,
     Page,
     Pruned,
+    Requester,
     StoredJob,
 )
 from harpcaller.wire.client import Call, JobId
@@ -65,7 +66,7 @@ class FakeJob:
     """One job of a :class:`FakeDispatcher`.
 
     Attributes:
-        peer: Who is said to have submitted it.
+        client: Who is said to have submitted it.
         position: Its place in the order of submission, from 1.
         damaged: Reading anything of it is a storage error.
         changed: Rings at each record and at the end.
@@ -73,7 +74,7 @@ class FakeJob:
 
     job_id: JobId
     call: Call
-    peer: str
+    client: Requester
     position: int
     submitted_at: float
     started_at: float | None = None
@@ -158,12 +159,12 @@ class FakeDispatcher:
 
     # IDispatcher
 
-    def submit(self, call: Call, peer: str) -> Deferred[JobId]:
+    def submit(self, call: Call, client: Requester) -> Deferred[JobId]:
         if self.refusal is not None:
             return fail(self.refusal)
         number = len(self.submitted) + 1
         job = FakeJob(
-            JobId(f"{number:08x}-0000-4000-8000-000000000000"), call, peer, number, self._now()
+            JobId(f"{number:08x}-0000-4000-8000-000000000000"), call, client, number, self._now()
         )
         self.submitted.append(job)
         self._jobs[job.job_id] = job

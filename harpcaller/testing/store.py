@@ -189,6 +189,7 @@ class MemoryJobStore:
                 job.started_at,
                 len(job.records),
                 job.is_resumable,
+                job.submitted.client,
             )
             for job_id, job in self._jobs.items()
             if job.ended is None

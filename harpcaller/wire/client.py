@@ -130,7 +130,16 @@ Request = Union[Call, GetResult, GetStatus, Cancel, FollowStream, ReadStream, Re
 
 
 def decode_request(line: bytes) -> Request:
-    """Read one request line.
+    """Read one request line; who asks doesn't matter.
+
+    Raises:
+        InvalidRequest: It isn't a request; the message says what is wrong and names the field.
+    """
+    return decode_signed(line)[0]
+
+
+def decode_signed(line: bytes) -> tuple[Request, str | None]:
+    """Read one request line, and the token that tells who asks, if there is one.
 
     Raises:
         InvalidRequest: It isn't a request; the message says what is wrong and names the field.
@@ -141,6 +150,7 @@ def decode_request(line: bytes) -> Request:
             raise BadField("harpcaller: missing; a request says its version, 1")
         if found.pop("harpcaller") != _ONE:
             raise BadField("harpcaller: expected 1, the only version there is")
+        token = _decode_auth(found.pop("auth")) if "auth" in found else None
         operations = [key for key in _DECODERS if key in found]
         if not operations:
             raise BadField(f"no operation; expected one of {', '.join(_DECODERS)}")
@@ -150,9 +160,22 @@ def decode_request(line: bytes) -> Request:
         for key in found:
             if key not in allowed:
                 raise BadField(f"{shown_key(key)}: unknown field")
-        return decode(found)
+        return decode(found), token
     except (NotJSON, BadField) as error:
         raise InvalidRequest(str(error)) from None
+
+
+def _decode_auth(raw: Raw) -> str:
+    inside = as_object(raw, "auth")
+    for key in inside:
+        if key != "token":
+            raise BadField(f"auth.{shown_key(key)}: unknown field")
+    if "token" not in inside:
+        raise BadField("auth.token: missing")
+    if inside["token"][:1] != b'"':
+        # It may be a secret all the same, so it isn't quoted.
+        raise BadField(f"auth.token: expected a string, got {kind_of(inside['token'])}")
+    return as_string(inside["token"], "auth.token")
 
 
 def _decode_call(found: dict[str, Raw]) -> Call:
@@ -257,9 +280,36 @@ _DECODERS: dict[str, tuple[frozenset[str], Callable[[dict[str, Raw]], Request]]]
 }
 
 
-def encode_request(request: Request) -> bytes:
-    """Write one request, its newline included."""
+#: What each request is called where people name it; that of a call has no field of its own.
+_OPERATION_NAMES: dict[type[Request], str] = {
+    Call: "call",
+    GetResult: "get_result",
+    GetStatus: "get_status",
+    Cancel: "cancel",
+    FollowStream: "follow_stream",
+    ReadStream: "read_stream",
+    ListHosts: "list_hosts",
+    ListProceduresOf: "list_procedures",
+}
+
+#: The names of all operations.
+OPERATIONS = tuple(_OPERATION_NAMES.values())
+
+
+def operation_of(request: Request) -> str:
+    """Give the name of what a request asks for."""
+    return _OPERATION_NAMES[type(request)]
+
+
+def encode_request(request: Request, token: str | None = None) -> bytes:
+    """Write one request, its newline included.
+
+    Args:
+        token: Tells who asks; None tells nothing.
+    """
     fields: dict[str, Raw] = {"harpcaller": _ONE}
+    if token is not None:
+        fields["auth"] = build({"token": encode(token)})
     if isinstance(request, Call):
         fields.update(call_members(request))
         if request.queue is not None:

@@ -10,7 +10,7 @@ from tests.house import HouseCase
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "harpcaller" / "harpcaller.toml"
 
-_setting = re.compile(r"^#(?=[a-z_]+ = )", re.MULTILINE)
+_setting = re.compile(r"^#(?=[a-z_]+ = |\[\[)", re.MULTILINE)
 
 
 class ExampleTests(HouseCase):

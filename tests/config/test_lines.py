@@ -54,11 +54,13 @@ class LineTests(HouseCase):
 
     def test_inline_tables_and_lists_of_tables(self) -> None:
         """All of TOML's ways to nest are followed."""
-        text = "a = {b = 1, c = {d = [2]}}\n[[e]]\nf = 1\n[[e]]\nf = 2"
+        text = "a = {b = 1, c = {d = [2]}}\n[[e]]\nf = 1\n[[e]]\nf = 2\n[e.g]\n[[e.g.h]]\ni = 1"
         lines = lines_of(text)
         self.assertEqual(1, lines[("a", "c", "d", 0)])
         self.assertEqual(2, lines[("e",)])
-        self.assertEqual(3, lines[("e", "f")])
+        self.assertEqual(3, lines[("e", 0, "f")])
+        self.assertEqual((4, 5), (lines[("e", 1)], lines[("e", 1, "f")]))
+        self.assertEqual((6, 8), (lines[("e", 1, "g")], lines[("e", 1, "g", "h", 0, "i")]))
 
     def test_values_of_several_words(self) -> None:
         """A date with a space and a number with a point are one value."""

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from harpcaller.control.commands import Seams
 from harpcaller.control.server import ControlFactory, ControlProtocol
-from harpcaller.interfaces import Host
+from harpcaller.interfaces import Host, Requester
 from harpcaller.testing.dispatcher import FakeDaemon, FakeDispatcher, FakeHosts
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call, JobId, QueueSpec
@@ -41,7 +41,7 @@ class World:
         place = None if queue is None else QueueSpec(Raw(queue))
         submitted: list[JobId] = []
         call = Call("web01", "some.procedure", Raw(arguments), queue=place)
-        _ = self.dispatcher.submit(call, "127.0.0.1").addCallback(submitted.append)
+        _ = self.dispatcher.submit(call, Requester("127.0.0.1")).addCallback(submitted.append)
         return submitted[0]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import CancelledError, Deferred, fail
 
 from harpcaller.errors import InvalidJobId, MissingResult, StorageError
-from harpcaller.interfaces import Ended, Fact, Host
+from harpcaller.interfaces import Ended, Fact, Host, Requester
 from harpcaller.testing.dispatcher import FakeHosts
 from harpcaller.testing.store import MemoryJobStore
 from harpcaller.wire.client import JobId
@@ -41,8 +41,9 @@ class EndingTests(DispatcherCase):
         raised = Raised("ValueError", "secret argument", Raw(b'{"class":"ValueError"}'))
         self.running().end(raised)
         self.assertEqual(raised, self.ending(job))
+        what = {"job": job, "host": "web01", "procedure": "p", "client": None}
         self.assertEqual(
-            ("job.ended", {"job": job, "outcome": "exception", "type": "ValueError"}), log[-1]
+            ("job.ended", {**what, "outcome": "exception", "type": "ValueError"}), log[-1]
         )
 
     def test_agent_gone(self) -> None:
@@ -59,7 +60,10 @@ class EndingTests(DispatcherCase):
         job = self.submit()
         self.running().end(Failed("new_error", "argument 5", Raw(b"[1]")))
         self.assertEqual(Failed("new_error", "argument 5", Raw(b"[1]")), self.ending(job))
-        self.assertEqual({"job": job, "outcome": "error", "type": "new_error"}, log[-1][1])
+        self.assertEqual(
+            (job, "error", "new_error"),
+            tuple(log[-1][1][key] for key in ("job", "outcome", "type")),
+        )
 
     def test_unknown_host(self) -> None:
         """It never starts: its start is null, its end is set, and nobody was called."""
@@ -288,7 +292,7 @@ class CancelTests(DispatcherCase):
         job = self.submit(queue=b'{"q":2}')
         self.running().end(DONE)
         self.store.hold()
-        submitted = self.dispatcher.submit(call(), "peer")
+        submitted = self.dispatcher.submit(call(), Requester("peer"))
         self.store.release_one()
         job = self.successResultOf(submitted)
         self.assertFalse(self.running().asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 
 from harpcaller.errors import InvalidJobId, MissingResult
-from harpcaller.interfaces import IFollower, LeftOver, Page, Submitted
+from harpcaller.interfaces import IFollower, LeftOver, Page, Requester, Submitted
 from harpcaller.testing.store import MemoryJobStore
 from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Cancelled, Ending
@@ -300,7 +300,7 @@ class RecoverTests(DispatcherCase):
     def test_start_that_was_not_durable(self) -> None:
         """Its request can't have been sent, so the job runs now, for the first time."""
         self.store.hold()
-        submitted = self.dispatcher.submit(call(), "peer")
+        submitted = self.dispatcher.submit(call(), Requester("peer"))
         self.store.release_one()
         job = self.successResultOf(submitted)
         self.assertFalse(self.running().asked)

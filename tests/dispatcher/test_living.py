@@ -83,7 +83,7 @@ class CrowdTests(HouseCase):
 class LivingJobTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
-        self.job = LivingJob(JobId("x"))
+        self.job = LivingJob(JobId("x"), "web01", "p")
 
     def test_news_that_came_already(self) -> None:
         """Nobody waits for what has happened since they looked."""

@@ -33,7 +33,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.dispatcher.dispatcher import CallSettings, Dispatcher
 from harpcaller.errors import Shutdown, StorageError
-from harpcaller.interfaces import Ended, Host, IFollower, LeftOver, Page, Recorded, Started
+from harpcaller.interfaces import (
+    Ended,
+    Host,
+    IFollower,
+    LeftOver,
+    Page,
+    Recorded,
+    Requester,
+    Started,
+)
 from harpcaller.queues.board import Board
 from harpcaller.testing.caller import FakeCall, FakeCaller, Stage
 from harpcaller.testing.dispatcher import FakeHosts
@@ -124,6 +133,11 @@ class Simulation(RuleBasedStateMachine):
     def begin(self) -> None:
         left_over: list[LeftOver] = []
         _ = self.store.open().addCallback(left_over.extend)
+        # A clock of its own for each: what is left of a dead one is cleared away by the garbage
+        # collector, who knows when, and then gives back its timers and its places in queues.
+        now = self.clock.seconds()
+        self.clock = Clock()
+        self.clock.rightNow = now
         self.caller = FakeCaller()
         self.board = Board(self.clock)
         self.dispatcher = Dispatcher(
@@ -214,7 +228,7 @@ class Simulation(RuleBasedStateMachine):
         self.count += 1
         place = None if queue is None else QueueSpec(Raw(queue), concurrency)
         call = Call("web01" if known else "nowhere", str(self.count), Raw(b"[]"), queue=place)
-        self.submits.append(_Asked(self.dispatcher.submit(call, "peer")))
+        self.submits.append(_Asked(self.dispatcher.submit(call, Requester("peer"))))
 
     def known(self) -> list[JobId]:
         return [JobId(str(asked.answer)) for asked in self.submits if asked.answer is not None]

@@ -11,7 +11,16 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
 from harpcaller.dispatcher.dispatcher import CallSettings, Dispatcher
-from harpcaller.interfaces import Ended, Host, LeftOver, Page, Recorded, Started, Submitted
+from harpcaller.interfaces import (
+    Ended,
+    Host,
+    LeftOver,
+    Page,
+    Recorded,
+    Requester,
+    Started,
+    Submitted,
+)
 from harpcaller.queues.board import Board
 from harpcaller.testing.caller import FakeCall, FakeCaller
 from harpcaller.testing.dispatcher import FakeHosts
@@ -29,7 +38,7 @@ DONE = Returned(Raw(b'"done"'))
 DISKS = Raw(b'{"queue":"disks"}')
 NOBODY = JobId("00000000-0000-4000-8000-000000000000")
 WEB01 = Host("web01", "10.0.0.1", 4306, Credentials("rpc", "caixaudakuPus6yo"))
-PEER = "192.0.2.7:4711"
+PEER = Requester("192.0.2.7:4711")
 
 #: The wall clock's time when the test's clock says 0.
 EPOCH = 1455282411.5

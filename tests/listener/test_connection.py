@@ -6,6 +6,7 @@ import socket
 
 from twisted.internet.defer import Deferred
 
+from harpcaller.interfaces import Requester
 from harpcaller.testing.dispatcher import FakeDispatcher
 from harpcaller.wire.client import Call, JobId
 from tests.listener.world import CALL, DONE, NOBODY, ListenerCase, request
@@ -483,7 +484,7 @@ class _SlowDispatcher(FakeDispatcher):
         super().__init__()
         self.unanswered: list[Deferred[JobId]] = []
 
-    def submit(self, call: Call, peer: str) -> Deferred[JobId]:
+    def submit(self, call: Call, client: Requester) -> Deferred[JobId]:
         self.unanswered.append(Deferred())
         return self.unanswered[-1]
 
@@ -498,5 +499,5 @@ class _BuggyDispatcher(FakeDispatcher):
     def status(self, job_id: JobId) -> Deferred[object]:  # type: ignore[override]  # it never tells
         raise ZeroDivisionError("secret")
 
-    def submit(self, call: Call, peer: str) -> Deferred[JobId]:
+    def submit(self, call: Call, client: Requester) -> Deferred[JobId]:
         return Deferred(lambda asked: asked.errback(ZeroDivisionError()))

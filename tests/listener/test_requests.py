@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from harpcaller.errors import Shutdown, StorageError
-from harpcaller.interfaces import Page
+from harpcaller.interfaces import Page, Requester
 from harpcaller.testing.dispatcher import FakeDispatcher
 from harpcaller.wire.client import Call, JobId, QueueSpec
 from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised, Returned
@@ -32,7 +32,7 @@ class CallTests(ListenerCase):
         (job,) = self.dispatcher.submitted
         self.assertEqual([{"harpcaller": 1, "job_id": job.job_id}], answers)
         self.assertEqual(Call("web01", "p", Raw(b"[]")), job.call)
-        self.assertEqual("192.0.2.7:4711", job.peer)
+        self.assertEqual(Requester("192.0.2.7:4711"), job.client)
 
     def test_with_everything(self) -> None:
         """Carried values arrive as the bytes that came, limits and queue as numbers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+from harpcaller.config.access import Door
 from harpcaller.config.addresses import listen_address
 from harpcaller.service.listening import CannotListen, Listening
 from harpcaller.service.reactor import Reactor
@@ -60,6 +61,10 @@ class PortReactor(MemoryReactorClock):
         function(*args, **kw)
 
 
+def doors(addresses: Iterable[str]) -> list[Door]:
+    return [Door(address=listen_address(address)) for address in addresses]
+
+
 class ListeningTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
@@ -67,11 +72,11 @@ class ListeningTests(HouseCase):
         self.listening = Listening(cast(Reactor, self.reactor), Factory())
 
     def open(self, *addresses: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.listening.open(map(listen_address, addresses)))
+        return Deferred.fromCoroutine(self.listening.open(doors(addresses), {}))
 
     def keep_only(self, *addresses: str) -> None:
-        wanted = map(listen_address, addresses)
-        self.successResultOf(Deferred.fromCoroutine(self.listening.keep_only(wanted)))
+        kept = self.listening.keep_only(doors(addresses), {})
+        self.successResultOf(Deferred.fromCoroutine(kept))
 
     def test_opens_each_address(self) -> None:
         """IPv4, IPv6 and names are listened on."""

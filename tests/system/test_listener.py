@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from harpcaller.interfaces import Requester
 from harpcaller.listener.protocol import ClientFactory, ClientSettings
 from harpcaller.testing.dispatcher import FakeDispatcher
 from harpcaller.wire.client import Call, JobId
@@ -53,7 +54,7 @@ class ListenerTests(TestCase):
 
     def job(self) -> JobId:
         call = Call("web01", "p", Raw(b"[]"))
-        return self.successResultOf(self.dispatcher.submit(call, "test"))
+        return self.successResultOf(self.dispatcher.submit(call, Requester("test")))
 
     async def test_rubbish_from_netcat(self) -> None:
         """``echo rubbish | nc``: data and half-close come together; the error line still comes."""

@@ -70,7 +70,7 @@ def workshop() -> Path:
 @functools.cache
 def sources() -> Path:
     """Copy the sources, so that building leaves nothing in the checkout."""
-    copy = workshop() / "sources"
+    copy = Path(tempfile.mkdtemp(dir=workshop())) / "sources"
     shutil.copytree(ROOT, copy, ignore=_NOT_SOURCES)
     return copy
 
@@ -87,8 +87,9 @@ class Built:
 def built() -> Built:
     """Build the sdist, and from it the wheel."""
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir=../dist", folder=sources())
-    (sdist,) = (workshop() / "dist").glob("*.tar.gz")
-    (wheel,) = (workshop() / "dist").glob("*.whl")
+    results = sources().parent / "dist"
+    (sdist,) = results.glob("*.tar.gz")
+    (wheel,) = results.glob("*.whl")
     return Built(sdist, wheel)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zope.interface.verify import verifyObject
 
 from harpcaller.errors import InvalidJobId, StorageError, UnknownHost
-from harpcaller.interfaces import Host, IDaemon, IDispatcher, IFollower, IHosts, Page
+from harpcaller.interfaces import Host, IDaemon, IDispatcher, IFollower, IHosts, Page, Requester
 from harpcaller.testing.dispatcher import Bell, FakeDaemon, FakeDispatcher, FakeHosts
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call, JobId, QueueSpec
@@ -27,7 +27,7 @@ class DispatcherTests(HouseCase):
     def job(self, queue: bytes | None = None) -> JobId:
         place = None if queue is None else QueueSpec(Raw(queue))
         call = Call("web01", "p", Raw(b"[]"), queue=place)
-        return self.successResultOf(self.dispatcher.submit(call, "127.0.0.1"))
+        return self.successResultOf(self.dispatcher.submit(call, Requester("127.0.0.1")))
 
     def test_provides_the_interface(self) -> None:
         """Every method is there, with the right arguments."""
@@ -38,7 +38,7 @@ class DispatcherTests(HouseCase):
         """A full disk, say."""
         self.dispatcher.refusal = StorageError("disk full")
         call = Call("web01", "p", Raw(b"[]"))
-        self.failureResultOf(self.dispatcher.submit(call, "x"), StorageError)
+        self.failureResultOf(self.dispatcher.submit(call, Requester("x")), StorageError)
         self.assertEqual([], self.dispatcher.submitted)
 
     def test_life_of_a_job(self) -> None:
@@ -57,7 +57,7 @@ class DispatcherTests(HouseCase):
         times = (status.submitted_at, status.started_at, status.ended_at)
         self.assertEqual((0.0, 1.0, 2.0), times)
         self.assertEqual([], self.dispatcher.living())
-        self.assertEqual("127.0.0.1", self.dispatcher.job(job).peer)
+        self.assertEqual(Requester("127.0.0.1"), self.dispatcher.job(job).client)
 
     def test_waiting_for_an_ending_can_be_given_up(self) -> None:
         """A client that goes leaves nobody waiting."""

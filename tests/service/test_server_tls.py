@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from harpcaller.agent.tls import NotUsable, ServerTLS, load_context
+from harpcaller.service.server_tls import NotUsable, ServerTLS, load_context
 from harpcaller.testing.certificates import make_authority
 from tests.house import HouseCase
 

@@ -1,4 +1,4 @@
-"""The agent's side of TLS: its certificate, and what a connection must be like."""
+"""A server's side of TLS: its certificate, and what a connection must be like."""
 
 from __future__ import annotations
 
