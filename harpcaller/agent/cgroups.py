@@ -2,13 +2,17 @@
 
 ::
 
-    <the template's own cgroup>/
-        harpd-<template's pid>/     while the template lives
-            call-<number>/          while the call, or something it left behind, lives
+    <the agent's own, as systemd gave it>/
+        agent/                          the agent and its templates, see settle()
+        harpd-<template's pid>/         while the template lives
+            call-<number>/              while the call, or something it left behind, lives
 
-No controllers are turned on; the groups only keep processes together.  They are used
-where the kernel has ``cgroup.kill`` (Linux 5.14) and where the system lets us: as root in
-a container or on a host without systemd, or under systemd with ``Delegate=yes``.
+They are used where the kernel has ``cgroup.kill`` (Linux 5.14) and where the system lets
+us: as root in a container or on a host without systemd, or under systemd with
+``Delegate=yes``.  Controllers, so that a call has no more processes and memory than it may
+and no larger share of the processor than others, are turned on as far as there are any;
+the kernel has them only for groups beside which nobody lives, which is why the agent moves
+into one of its own if it is alone.
 """
 
 from __future__ import annotations
@@ -16,12 +20,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _PREFIX = "harpd-"
+#: Where the agent itself lives, so that there may be limits beside it.
+_AGENT = "agent"
+#: What the kernel shares out between groups, as far as it can.
+_CONTROLLERS = ("cpu", "pids", "memory")
 #: systemd marks with these, on a cgroup, that what is below is not its own.
 _DELEGATED = ("user.delegate", "trusted.delegate")
 SYSTEMD = Path("/run/systemd/system")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one call may have.
+
+    Args:
+        processes: How many processes and threads at a time; None is any number.
+        memory: How many bytes; None is all there is.
+    """
+
+    processes: int | None = None
+    memory: int | None = None
+
+
+NO_LIMITS = Limits()
 
 
 class Cgroup:
@@ -44,6 +69,26 @@ class Cgroup:
             return [int(pid) for pid in self.folder.joinpath("cgroup.procs").read_text().split()]
         except OSError:
             return []
+
+    def limit(self, limits: Limits) -> None:
+        """Let it have no more than this, as far as there are controllers for it."""
+        if limits.processes is not None:
+            self._set("pids.max", limits.processes)
+        if limits.memory is not None:
+            self._set("memory.max", limits.memory)
+            self._set("memory.swap.max", 0)
+        # A call that lost one of its processes isn't what it was: it goes as a whole.
+        self._set("memory.oom.group", 1)
+
+    def _set(self, file: str, value: int) -> None:
+        with suppress(OSError):
+            # Not made if it is missing: where the folder is no group, in tests.
+            with open(self.folder / file, "r+") as stream:
+                stream.write(str(value))
+
+    def limits(self, controller: str) -> bool:
+        """Tell whether the kernel keeps its limits of this kind."""
+        return self.folder.joinpath(f"{controller}.max").exists()
 
     def is_empty(self) -> bool:
         """Tell whether nobody lives in it; zombies don't count."""
@@ -73,10 +118,12 @@ class CallCgroups:
 
     Args:
         folder: The template's own; those of calls are below.
+        limits: What each call may have.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits = NO_LIMITS) -> None:
         self.folder = folder
+        self._limits = limits
         self._left: list[Cgroup] = []
 
     def of_call(self, number: int) -> Cgroup:
@@ -90,6 +137,7 @@ class CallCgroups:
             group.folder.mkdir()
         except OSError:
             return None
+        group.limit(self._limits)
         return group
 
     def let_go(self, group: Cgroup) -> None:
@@ -101,6 +149,17 @@ class CallCgroups:
         """Remove what is empty; the rest is for a later template to :func:`tidy`."""
         self._left = [one for one in self._left if not one.remove()]
         _ = Cgroup(self.folder).remove()
+
+
+def own_group() -> Path | None:
+    """Find this process's cgroup; None if it can't be seen from here."""
+    here = Path("/proc/self")
+    try:
+        return own_folder(
+            here.joinpath("cgroup").read_text(), here.joinpath("mountinfo").read_text()
+        )
+    except OSError:
+        return None
 
 
 def own_folder(cgroup: str, mounts: str) -> Path | None:
@@ -139,23 +198,64 @@ def is_ours(folder: Path, systemd: Path = SYSTEMD) -> bool:
     return False
 
 
+def settle(own: Path | None, pid: int) -> bool:
+    """Move the agent into a group of its own, if that makes way for limits on calls.
+
+    Args:
+        own: The agent's control group; None if it can't be seen.
+        pid: Its process number.
+
+    Returns:
+        Whether it moved.  It stays where there's nothing to gain: where it isn't alone, or
+        has been put into such a group already.
+    """
+    if own is None or own.name == _AGENT or not is_ours(own):
+        return False
+    here = Cgroup(own)
+    folder = own / _AGENT
+    try:
+        there = own.joinpath("cgroup.controllers").read_text().split()
+        if not set(_CONTROLLERS).intersection(there) or here.members() != [pid]:
+            return False
+        folder.mkdir(exist_ok=True)
+        folder.joinpath("cgroup.procs").write_text(str(pid))
+    except OSError:
+        return False
+    return True
+
+
+def _turn_on_controllers(folder: Path) -> None:
+    """Let what is below this group have limits, of each kind that is to be had."""
+    if not folder.joinpath("cgroup.type").exists():
+        return  # the root of all groups, which isn't only ours
+    for name in _CONTROLLERS:
+        with suppress(OSError):
+            with open(folder / "cgroup.subtree_control", "r+") as stream:
+                stream.write(f"+{name}")
+
+
 def open_cgroups(
-    parent: Path | None, pid: int, is_alive: Callable[[int], bool]
+    own: Path | None, pid: int, is_alive: Callable[[int], bool], limits: Limits = NO_LIMITS
 ) -> CallCgroups | None:
     """Make a place for calls' groups.
 
     Args:
-        parent: Where; None is nowhere.
+        own: The group that the template is in; None if it can't be seen.
         pid: This process's number.
+        limits: What each call may have.
         is_alive: Tells whether there is a process of this number, for clearing away what
             templates left that are no more.
 
     Returns:
         None if there can't be one.
     """
-    if parent is None or not is_ours(parent):
+    if own is None:
+        return None
+    parent = own.parent if own.name == _AGENT else own
+    if not is_ours(parent):
         return None
     tidy(parent, is_alive)
+    _turn_on_controllers(parent)
     folder = parent / f"{_PREFIX}{pid}"
     try:
         folder.mkdir(exist_ok=True)
@@ -167,7 +267,8 @@ def open_cgroups(
     if not usable:
         _ = Cgroup(folder).remove()
         return None
-    return CallCgroups(folder)
+    _turn_on_controllers(folder)
+    return CallCgroups(folder, limits)
 
 
 def tidy(parent: Path, is_alive: Callable[[int], bool]) -> None:

@@ -31,7 +31,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from harpcaller.agent.processes import Seen, descendants, everybody, signal_exactly
+from harpcaller.agent.processes import Seen, children, descendants, everybody, signal_exactly
 
 #: How long what a dead worker left may go on after SIGTERM, in seconds.
 REMAINS_GRACE = 5.0
@@ -77,6 +77,13 @@ def _prctl(what: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def die_with(keeper: int) -> None:
+    """Let the kernel kill this process, a keeper's worker, when its keeper is killed."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != keeper:  # it was killed before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _leave(code: int) -> NoReturn:
     """End with an exit code, or, if it is negative, by a signal."""
     if code < 0:
@@ -106,11 +113,12 @@ class Keeper:
         """Wait until the worker is through, or until all are gone; tells how it ended."""
         while True:
             self._collect()
-            if self._code is not None and (not self._ending or not _has_children()):
+            if self._code is not None and (not self._ending or self._is_alone()):
+                _ = os.waitpid(self._worker, 0)
                 return self._code
             wait = self._kill_at - time.monotonic()
             if wait <= 0:
-                kill_all()
+                self._kill()
                 wait, self._again = self._again, min(2 * self._again, _AGAIN_LAST)
             told = self._next_signal(wait)
             if told == KILL_NOW:
@@ -133,23 +141,42 @@ class Keeper:
         for seen in family():
             signal_exactly(seen, number)
 
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            # It isn't collected yet, so that this can't be another's number.
+            os.killpg(self._worker, signal.SIGKILL)
+        if self._again > _AGAIN_FIRST:
+            _take_the_processor()
+        kill_all()
+
     def _collect(self) -> None:
-        """Let go of the dead, orphans too."""
-        with suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-                pid, status = found
-                if pid == self._worker:
-                    self._code = os.waitstatus_to_exitcode(status)
-                    if self._code != 0 and not self._ending:
-                        self._end(signal.SIGTERM, REMAINS_GRACE)
+        """Let go of the dead, orphans too, but for the worker."""
+        self._note_code()
+        for pid in children(os.getpid()):
+            if pid != self._worker:
+                with suppress(ChildProcessError):
+                    _ = os.waitpid(pid, os.WNOHANG)
+
+    def _note_code(self) -> None:
+        if self._code is not None:
+            return
+        ended = os.waitid(os.P_PID, self._worker, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return
+        exited = ended.si_code == os.CLD_EXITED
+        self._code = ended.si_status if exited else -ended.si_status
+        if self._code != 0 and not self._ending:
+            self._end(signal.SIGTERM, REMAINS_GRACE)
+
+    def _is_alone(self) -> bool:
+        """Tell whether there is nobody but the dead worker."""
+        return children(os.getpid()) == [self._worker]
 
 
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+def _take_the_processor() -> None:
+    """Go before those who are to be killed, however many they are."""
+    with suppress(OSError):  # that's root's
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 def family() -> list[Seen]:

@@ -3,7 +3,8 @@
 ::
 
     server -> template   {"load": {"file":..., "prepend":[...], "append":[...],
-                                   "uid":..., "gid":..., "cgroups":true}}
+                                   "uid":..., "gid":..., "cgroups":true,
+                                   "max_processes":..., "max_memory":...}}
                                                     once, first
                          {"start": <call>}          with two descriptors: socket, output
                          {"end": <call>, "signal": 15, "grace": 5.0}
@@ -11,7 +12,8 @@
                           "cgroups": "<folder>"|null}  or
                          {"failed": "<message>"}    then it exits
                          {"started": <call>, "pid": N}
-                         {"exited": <call>, "code": N|null, "signal": N|null}
+                         {"exited": <call>, "code": N|null, "signal": N|null,
+                          "why": "<message>"|null}
                          {"unable": <call>, "message": "..."}
 
 A call's number is the server's.  ``exited`` or ``unable`` is the last word on a call;
@@ -45,6 +47,8 @@ class Load:
         uid: The user of procedures that ask for none; None is the agent's own.
         gid: Their group, likewise.
         cgroups: Whether calls may have control groups, where those can be had.
+        max_processes: How many processes a call may have; None is any number.
+        max_memory: How many bytes of memory a call may have; None is all there is.
     """
 
     file: str
@@ -53,6 +57,8 @@ class Load:
     uid: Account | None = None
     gid: Account | None = None
     cgroups: bool = True
+    max_processes: int | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,19 @@ class Started:
 
 @dataclass(frozen=True)
 class Exited:
-    """The worker ended, with an exit code or by a signal."""
+    """The worker ended, with an exit code or by a signal.
+
+    Args:
+        call: Which.
+        code: Its exit code.
+        signal: The signal's number.
+        why: Why the template has killed it; None if that wasn't its own decision.
+    """
 
     call: int
     code: int | None
     signal: int | None
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +159,12 @@ def _fields(said: Order | Report) -> dict[str, object]:
     if isinstance(said, Started):
         return {"started": said.call, "pid": said.pid}
     if isinstance(said, Exited):
-        return {"exited": said.call, "code": said.code, "signal": said.signal}
+        return {
+            "exited": said.call,
+            "code": said.code,
+            "signal": said.signal,
+            "why": said.why,
+        }
     return {"unable": said.call, "message": said.message}
 
 
@@ -181,7 +200,7 @@ def decode_report(line: bytes) -> Report:
         if "started" in found:
             return Started(found["started"], found["pid"])
         if "exited" in found:
-            return Exited(found["exited"], found["code"], found["signal"])
+            return Exited(found["exited"], found["code"], found["signal"], found["why"])
         return Unable(found["unable"], found["message"])
     except KeyError as error:
         raise NotAnOrder(f"not a report: {error}") from None

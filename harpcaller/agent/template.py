@@ -25,15 +25,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from harpcaller.agent import keeper, worker
-from harpcaller.agent.cgroups import CallCgroups, Cgroup, open_cgroups, own_folder
+from harpcaller.agent.cgroups import CallCgroups, Cgroup, Limits, open_cgroups, own_group
+from harpcaller.agent.forked import ForkedCall
 from harpcaller.agent.orders import (
     MAX_LINE,
     End,
-    Exited,
     Load,
     Loaded,
     NotAnOrder,
@@ -45,7 +44,7 @@ from harpcaller.agent.orders import (
     encode_line,
 )
 from harpcaller.agent.procedures import NotLoadable, Procedures, load
-from harpcaller.agent.processes import look, signal_exactly
+from harpcaller.agent.processes import look
 from harpcaller.wire.lines import LineBuffer
 
 #: The descriptor of the socket to the server.
@@ -56,63 +55,8 @@ ORPHAN_GRACE = 5.0
 REMAINS_GRACE = keeper.REMAINS_GRACE
 #: How often a control group that is being ended is looked at, in seconds.
 _LOOK_EVERY = 0.05
-
-
-class _Call:
-    """A process that was forked for a call, and what is known of its end.
-
-    Args:
-        number: The call's number.
-        pid: The worker's process number, or the keeper's if there is no control group.
-        pidfd: A descriptor that tells of its end.
-        cgroup: Where the worker is.
-    """
-
-    def __init__(self, number: int, pid: int, pidfd: int, cgroup: Cgroup | None) -> None:
-        self.number = number
-        self.pid = pid
-        self.pidfd = pidfd
-        self.cgroup = cgroup
-        self.code: int | None = None  # None: it runs
-        self.kill_at: float | None = None  # None: nobody asked for its end
-
-    def signal(self, number: int) -> None:
-        """Signal all that belongs to the call.
-
-        The process isn't collected before all is over, so that nobody else can have its
-        number, nor its group's.
-        """
-        if self.cgroup is None:
-            # The keeper passes everything on, but can't be told to kill by SIGKILL.
-            os.kill(self.pid, keeper.KILL_NOW if number == signal.SIGKILL else number)
-            return
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            # It was forked but isn't the leader of a group yet; nor has it run anything.
-            os.kill(self.pid, number)
-        except PermissionError:
-            pass  # whoever is left in it is another user's
-        if number == signal.SIGKILL:
-            self.cgroup.kill()
-            return
-        for pid in self.cgroup.members():
-            seen = look(pid)
-            if seen is not None and seen.group != self.pid:
-                signal_exactly(seen, number)
-
-    def is_gone(self) -> bool:
-        """Tell whether nothing of the call is left."""
-        if self.code is None:
-            return False
-        return self.cgroup is None or self.cgroup.is_empty()
-
-    def exited(self) -> Exited:
-        """Tell how the worker ended."""
-        assert self.code is not None
-        if self.code < 0:
-            return Exited(self.number, None, -self.code)
-        return Exited(self.number, self.code, None)
+#: How often a call's processes are counted where the kernel doesn't do that, in seconds.
+_COUNT_EVERY = 0.5
 
 
 class Template:
@@ -143,8 +87,10 @@ class Template:
         self._clock = clock
         self._open = True
         self._descriptors: deque[int] = deque()
-        self._calls: dict[int, _Call] = {}
-        self._by_pidfd: dict[int, _Call] = {}
+        self._calls: dict[int, ForkedCall] = {}
+        self._by_pidfd: dict[int, ForkedCall] = {}
+        self._uncounted: set[ForkedCall] = set()
+        self._count_at = 0.0
         self._poller = select.poll()
         self._poller.register(control, select.POLLIN)
 
@@ -157,14 +103,18 @@ class Template:
                 else:
                     self._reap(self._by_pidfd[descriptor])
             self._go_on_ending()
+            self._count()
 
     def _patience(self) -> float | None:
         """How long to wait for something to happen, in milliseconds."""
         ending = [call for call in self._calls.values() if call.kill_at is not None]
         if any(call.code is not None for call in ending):
             return _LOOK_EVERY * 1000
-        deadline = min((call.kill_at for call in ending if call.kill_at is not None), default=None)
-        if deadline is None or deadline == math.inf:
+        deadlines = [call.kill_at for call in ending if call.kill_at is not None]
+        if self._uncounted:
+            deadlines.append(self._count_at)
+        deadline = min(deadlines, default=math.inf)
+        if deadline == math.inf:
             return None
         return max(0.0, deadline - self._clock()) * 1000 + 1
 
@@ -216,8 +166,10 @@ class Template:
                 _ = os.waitpid(pid, 0)
                 self._is_unable(number, error, cgroup)
                 return
-            call = _Call(number, pid, pidfd, cgroup)
+            call = ForkedCall(number, pid, pidfd, cgroup)
             self._calls[number] = self._by_pidfd[pidfd] = call
+            if self._order.max_processes is not None and not call.is_counted():
+                self._uncounted.add(call)
             self._poller.register(pidfd, select.POLLIN)
             self._tell(Started(number, pid))
 
@@ -229,8 +181,15 @@ class Template:
         """Go on as the worker, or as its keeper."""
 
         def work() -> NoReturn:
-            worker.run(self._procedures, *ends, self._order.uid, self._order.gid)
+            worker.run(self._procedures, *ends, terms)
 
+        is_limited = cgroup is not None and cgroup.limits("memory")
+        terms = worker.Terms(
+            self._order.uid,
+            self._order.gid,
+            None if is_limited else self._order.max_memory,
+            os.getpid() if cgroup is None else None,
+        )
         try:
             self._forget_all()
             if cgroup is None:
@@ -251,7 +210,7 @@ class Template:
         _close((*self._by_pidfd, *self._descriptors))
         self._control.close()
 
-    def _reap(self, call: _Call) -> None:
+    def _reap(self, call: ForkedCall) -> None:
         """Look how a call's process ended; it is collected when all is over."""
         self._poller.unregister(call.pidfd)
         del self._by_pidfd[call.pidfd]
@@ -265,7 +224,7 @@ class Template:
             else:
                 self._end(call, signal.SIGTERM, REMAINS_GRACE)
 
-    def _end(self, call: _Call, number: int, grace_seconds: float) -> None:
+    def _end(self, call: ForkedCall, number: int, grace_seconds: float) -> None:
         call.signal(number)
         deadline = self._clock() + grace_seconds
         call.kill_at = deadline if call.kill_at is None else min(deadline, call.kill_at)
@@ -282,8 +241,22 @@ class Template:
                 call.signal(signal.SIGKILL)
                 call.kill_at = math.inf
 
-    def _over(self, call: _Call) -> None:
+    def _count(self) -> None:
+        """End calls that have more processes than they may."""
+        now = self._clock()
+        if not self._uncounted or now < self._count_at:
+            return
+        self._count_at = now + _COUNT_EVERY
+        most = self._order.max_processes
+        assert most is not None
+        for call in [one for one in self._uncounted if one.has_more_than(most)]:
+            self._uncounted.discard(call)
+            call.why = f"the procedure had more than {most} processes, its limit, and was killed"
+            self._end(call, signal.SIGKILL, 0.0)
+
+    def _over(self, call: ForkedCall) -> None:
         del self._calls[call.number]
+        self._uncounted.discard(call)
         _ = os.waitpid(call.pid, 0)
         self._let_go(call.cgroup)
         self._tell(call.exited())
@@ -351,24 +324,15 @@ def serve(control: socket.socket) -> int:
     # that its pages stay shared with the workers.
     gc.collect()
     gc.freeze()
-    cgroups = _open_cgroups() if order.cgroups else None
+    limits = Limits(order.max_processes, order.max_memory)
+    own = own_group() if order.cgroups else None
+    cgroups = open_cgroups(own, os.getpid(), lambda pid: look(pid) is not None, limits)
     folder = None if cgroups is None else str(cgroups.folder)
     control.sendall(encode_line(Loaded(descriptions, threading.active_count() - 1, folder)))
     Template(control, buffer, procedures, order, cgroups, time.monotonic).run()
     if cgroups is not None:
         cgroups.close()
     return 0
-
-
-def _open_cgroups() -> CallCgroups | None:
-    here = Path("/proc/self")
-    try:
-        parent = own_folder(
-            here.joinpath("cgroup").read_text(), here.joinpath("mountinfo").read_text()
-        )
-    except OSError:
-        return None
-    return open_cgroups(parent, os.getpid(), lambda pid: look(pid) is not None)
 
 
 def main() -> int:

@@ -308,6 +308,8 @@ class TemplateProcess:
 def _in_words(report: Exited | Unable) -> str:
     if isinstance(report, Unable):
         return report.message
+    if report.why is not None:
+        return report.why
     if report.signal is not None:
         return f"the procedure's process was killed by signal {report.signal}"
     return f"the procedure's process ended with exit code {report.code} without a result"

@@ -8,15 +8,18 @@ It never returns: the process ends here.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, NoReturn
 
+from harpcaller.agent import keeper
 from harpcaller.agent.accounts import NoAccount, become, find
 from harpcaller.agent.proc import Account, CallInfo, Procedure, Result, StreamingProcedure
 from harpcaller.agent.procedures import Procedures
@@ -32,12 +35,29 @@ MAX_EXCEPTION_MESSAGE = 64 * 1024
 _OOM_SCORE = 200
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a call's process has to keep to, whatever its procedure is.
+
+    Args:
+        uid: The user of a procedure that asks for none; None is the agent's own.
+        gid: Its group, likewise.
+        memory: How many bytes each process of the call may have; None is all there is, or
+            what its control group allows.
+        keeper: The process with which it is to die; None if it has no keeper.
+    """
+
+    uid: Account | None = None
+    gid: Account | None = None
+    memory: int | None = None
+    keeper: int | None = None
+
+
 def run(
     procedures: Procedures,
     call_socket: int,
     output: int,
-    uid: Account | None,
-    gid: Account | None,
+    terms: Terms,
 ) -> NoReturn:
     """Be the process of one call.
 
@@ -45,8 +65,7 @@ def run(
         procedures: What can be called.
         call_socket: The descriptor to read the request from and to answer on.
         output: The descriptor for what is printed.
-        uid: The user of a procedure that asks for none.
-        gid: Its group.
+        terms: What it has to keep to.
     """
     code = 1
     try:
@@ -62,7 +81,7 @@ def run(
         if request is not None:
             name, arguments, info = request
             mouth = Mouth(connection)
-            ending = called(procedures.by_name[name], arguments, info, mouth, uid, gid)
+            ending = called(procedures.by_name[name], arguments, info, mouth, terms)
             _flush()
             mouth.say(ending)
         code = 0
@@ -111,14 +130,14 @@ def called(
     arguments: object,
     info: CallInfo,
     mouth: Mouth,
-    uid: Account | None,
-    gid: Account | None,
+    terms: Terms,
 ) -> Ending:
     """Run the procedure; tells how it ended."""
     try:
-        _become(procedure, uid, gid)
+        _become(procedure, terms.uid, terms.gid)
     except NoAccount as error:
         return Failed.because(SystemUnable(str(error)))
+    _keep_to(terms)
     try:
         bound = bind(procedure, arguments, info)
         value = procedure(*bound.args, **bound.kwargs)
@@ -145,6 +164,15 @@ def _become(procedure: Procedure, uid: Account | None, gid: Account | None) -> N
         identity = find(uid, gid if procedure.gid is None else procedure.gid)
     if identity is not None:
         become(identity)
+
+
+def _keep_to(terms: Terms) -> None:
+    if terms.keeper is not None:
+        keeper.die_with(terms.keeper)  # becoming another user undoes this
+    if terms.memory is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        memory = terms.memory if hard == resource.RLIM_INFINITY else min(terms.memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 
 
 class _NotSent(Exception):

@@ -21,6 +21,10 @@ from harpcaller.config.yaml_document import Place, YAMLDocument, problem_at, rea
 #: Where the configuration and the procedures are when nobody says otherwise.
 DEFAULT_PATH = Path("/etc/harpd/harpd.conf")
 DEFAULT_PROCEDURES = Path("/etc/harpd/harpd.py")
+#: What the kernel can number.
+MOST_PROCESSES = 4_194_304
+#: Less than this, in bytes, no Python program can live in; more, no machine has.
+LEAST_MEMORY, MOST_MEMORY = 16 * 1024 * 1024, 2**50
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +45,8 @@ class AgentSettings:
         reload: When procedures are loaded anew.
         max_calls: How many calls may run at once.
         request_seconds: How long a connection may take until its user is known.
+        max_processes: How many processes and threads one call may have.
+        max_memory: How many bytes of memory one call may have; None is all there is.
         kill_grace_seconds: How long a procedure's processes may take to end when told to.
         stop_grace_seconds: How long calls may go on when the agent is stopped.
         orphan_seconds: How long a call goes on when its connection broke and nobody comes for it;
@@ -62,6 +68,8 @@ class AgentSettings:
     procedures: Path | None = None
     reload: Literal["signal", "auto"] = "signal"
     max_calls: int = 64
+    max_processes: int = 512
+    max_memory: int | None = None
     request_seconds: float = 10.0
     kill_grace_seconds: float = 5.0
     stop_grace_seconds: float = 10.0
@@ -147,6 +155,11 @@ class _Values:
             "limits",
             {
                 "max_calls": ("max_calls", _whole("a number of calls", 1, 10_000)),
+                "max_processes": (
+                    "max_processes",
+                    _whole("a number of processes", 1, MOST_PROCESSES),
+                ),
+                "max_memory": ("max_memory", fields.size(LEAST_MEMORY, MOST_MEMORY)),
                 "request_timeout": ("request_seconds", fields.seconds),
                 "kill_grace": ("kill_grace_seconds", fields.seconds_or_zero),
                 "stop_grace": ("stop_grace_seconds", fields.seconds_or_zero),

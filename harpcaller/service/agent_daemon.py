@@ -25,6 +25,7 @@ from twisted.python.threadpool import ThreadPool
 
 from harpcaller.agent.auth.checking import Checker
 from harpcaller.agent.calls import Calls
+from harpcaller.agent.cgroups import own_group, settle
 from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
@@ -52,7 +53,19 @@ _THREADS = 2
 _LAST_LINE_SECONDS = 2.0
 #: What systemd gives a service for itself, not for what that starts.
 _OWN_VARIABLES = frozenset(
-    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
+    [
+        "CREDENTIALS_DIRECTORY",
+        "JOURNAL_STREAM",
+        "LISTEN_FDNAMES",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "MEMORY_PRESSURE_WATCH",
+        "MEMORY_PRESSURE_WRITE",
+        "NOTIFY_SOCKET",
+        "SYSTEMD_EXEC_PID",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    ]
 )
 
 
@@ -188,6 +201,7 @@ class AgentDaemon(Service):
         for warning in self._parts.warnings:
             _log.warn("config.warning", warning=str(warning))
         self._watch_procedures()
+        _ = settle(own_group(), os.getpid())  # before there are templates, who are to follow
         # A file that doesn't load is in the log; callers are told that there's nothing.
         await self._library.load(self._parts.order)
         factory = TLSMemoryBIOFactory(self._tls, False, self._door, self._reactor)
@@ -270,6 +284,13 @@ class AgentDaemon(Service):
             return
         now = time.monotonic_ns() // 1000
         self._notify("RELOADING=1", f"MONOTONIC_USEC={now}")
+        try:
+            await self._reload_all()
+        finally:
+            # Even after a mistake of ours: whoever asked waits for this.
+            self._notify("READY=1", self._status())
+
+    async def _reload_all(self) -> None:
         order = self._parts.order
         try:
             parts = self._read_parts()
@@ -282,7 +303,6 @@ class AgentDaemon(Service):
         self._watch_procedures()
         if await self._library.load(order):
             _log.info("agent.reloaded")
-        self._notify("READY=1", self._status())
 
     def _apply(self, parts: AgentParts) -> None:
         old, new = self._parts.settings, parts.settings

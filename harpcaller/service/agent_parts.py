@@ -85,6 +85,8 @@ class CommandLine:
             [str(path) for path in settings.python_append] if settings else [],
             self.uid,
             self.gid,
+            max_processes=settings.max_processes if settings else None,
+            max_memory=settings.max_memory if settings else None,
         )
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from harpcaller.agent.cgroups import (
     CallCgroups,
     Cgroup,
+    Limits,
     is_ours,
     open_cgroups,
     own_folder,
+    settle,
     tidy,
 )
 from tests.house import HouseCase
@@ -113,6 +115,65 @@ class OpenTests(FolderCase):
         self.assertEqual(["harpd-6", "harpd-x", "other"], left)
 
 
+class SettlingTests(FolderCase):
+    """The agent makes way for limits on its calls."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder.joinpath("cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+        self.folder.joinpath("cgroup.procs").write_text("17\n")
+
+    def test_moves(self) -> None:
+        """Where it is alone, it gets a group of its own."""
+        self.assertTrue(settle(self.folder, 17))
+        self.assertEqual("17", self.folder.joinpath("agent/cgroup.procs").read_text())
+
+    def test_stays(self) -> None:
+        """It stays where it isn't alone, where there's nothing to share out, and where it
+        has been put on purpose."""
+        self.assertFalse(settle(None, 17))
+        self.assertFalse(settle(self.folder / "missing", 17))
+        self.assertFalse(settle(self.folder, 18))
+        self.folder.joinpath("cgroup.procs").write_text("17\n18\n")
+        self.assertFalse(settle(self.folder, 17))
+        self.folder.joinpath("cgroup.procs").write_text("17\n")
+        self.folder.joinpath("cgroup.controllers").write_text("hugetlb\n")
+        self.assertFalse(settle(self.folder, 17))
+        self.assertFalse(self.folder.joinpath("agent").exists())
+        self.assertFalse(settle(self.folder / "agent", 17))
+
+    def test_not_allowed(self) -> None:
+        """Nor does it move where it can't."""
+        self.folder.joinpath("agent").touch()
+        self.assertFalse(settle(self.folder, 17))
+
+    def test_calls_are_beside_the_agent(self) -> None:
+        """Calls' groups are beside the agent's own, and have limits there."""
+        ours = self.folder / "harpd-5"
+        for folder in (self.folder / "agent", ours):
+            folder.mkdir()
+        for folder in (self.folder, ours):
+            folder.joinpath("cgroup.type").write_text("domain\n")
+            folder.joinpath("cgroup.subtree_control").touch()
+        ours.joinpath("cgroup.kill").touch()
+        found = open_cgroups(self.folder / "agent", 5, lambda pid: True)
+        assert found is not None
+        self.assertEqual(ours, found.folder)
+        for folder in (self.folder, ours):
+            # The kernel takes them one by one; a file keeps what was written last.
+            said = folder.joinpath("cgroup.subtree_control").read_text()
+            self.assertEqual("+memory", said)
+
+    def test_root_of_all(self) -> None:
+        """What isn't only ours isn't changed."""
+        ours = self.folder / "harpd-5"
+        ours.mkdir()
+        ours.joinpath("cgroup.kill").touch()
+        self.folder.joinpath("cgroup.subtree_control").touch()
+        self.assertIsNotNone(open_cgroups(self.folder, 5, lambda pid: True))
+        self.assertEqual("", self.folder.joinpath("cgroup.subtree_control").read_text())
+
+
 class GroupTests(FolderCase):
     def test_files(self) -> None:
         """What is asked of the kernel is written to its files."""
@@ -128,6 +189,30 @@ class GroupTests(FolderCase):
         self.assertTrue(group.is_empty())
         group.kill()
         self.assertEqual("1", self.folder.joinpath("cgroup.kill").read_text())
+
+    def test_limits(self) -> None:
+        """A call has the limits for which there are controllers."""
+        files = ("pids.max", "memory.max", "memory.swap.max", "memory.oom.group")
+        for name in files:
+            self.folder.joinpath(name).touch()
+        group = Cgroup(self.folder)
+        group.limit(Limits(20, 5_000_000))
+        self.assertEqual(
+            ["20", "5000000", "0", "1"], [(self.folder / name).read_text() for name in files]
+        )
+        self.assertTrue(group.limits("pids") and group.limits("memory"))
+        for name in files:
+            self.folder.joinpath(name).unlink()
+        group.limit(Limits(20, 5_000_000))
+        self.assertFalse(group.limits("pids") or group.limits("memory"))
+
+    def test_unlimited(self) -> None:
+        """What isn't asked for isn't limited."""
+        self.folder.joinpath("pids.max").write_text("max")
+        self.folder.joinpath("memory.max").write_text("max")
+        Cgroup(self.folder).limit(Limits())
+        self.assertEqual("max", self.folder.joinpath("pids.max").read_text())
+        self.assertEqual("max", self.folder.joinpath("memory.max").read_text())
 
     def test_gone(self) -> None:
         """A group that is no more has nobody in it."""

@@ -28,6 +28,7 @@ class OrdersTests(HouseCase):
             Load("/etc/harpd/harpd.py", ["/a"], ["/b"], "nobody", 5),
             Load("x"),
             Load("x", cgroups=False),
+            Load("x", max_processes=20, max_memory=5_000_000),
             Start(7),
             End(7, 15, 2.5),
         )
@@ -45,6 +46,7 @@ class OrdersTests(HouseCase):
             Started(7, 1234),
             Exited(7, 0, None),
             Exited(7, None, 9),
+            Exited(7, None, 9, "too many"),
             Unable(7, "no more processes"),
         )
         for report in reports:

@@ -35,7 +35,7 @@ class CalledTests(HouseCase):
         given = list(arguments) if isinstance(arguments, tuple) else arguments
         with contextlib.redirect_stderr(io.StringIO()) as printed:
             ending = worker.called(
-                kind(function), given, INFO, worker.Mouth(self.theirs), None, None
+                kind(function), given, INFO, worker.Mouth(self.theirs), worker.Terms()
             )
         self.printed = printed.getvalue()
         return ending
@@ -176,7 +176,7 @@ class CalledTests(HouseCase):
     def test_no_such_user(self) -> None:
         """A user that can't be had is the system's error, and nothing is run."""
         procedure = Procedure(self.fail, uid="no-such-user")
-        found = worker.called(procedure, [], INFO, worker.Mouth(self.theirs), None, None)
+        found = worker.called(procedure, [], INFO, worker.Mouth(self.theirs), worker.Terms())
         assert isinstance(found, Failed)
         self.assertEqual("system_error", found.type)
         self.assertIn("no-such-user", found.message)

@@ -37,6 +37,8 @@ procedures: harpd.py
 reload: auto
 limits:
   max_calls: 5
+  max_processes: 100
+  max_memory: 500000000
   request_timeout: 2
   kill_grace: 0
   stop_grace: 1.5
@@ -90,6 +92,8 @@ class GoodTests(HouseCase):
                 procedures=FOLDER / "harpd.py",
                 reload="auto",
                 max_calls=5,
+                max_processes=100,
+                max_memory=500_000_000,
                 request_seconds=2.0,
                 kill_grace_seconds=0.0,
                 stop_grace_seconds=1.5,
@@ -154,6 +158,8 @@ procedures: [x]
 reload: never
 limits:
   max_calls: true
+  max_processes: 0
+  max_memory: 512M
   request_timeout: 0
 resume:
   orphan_timeout: -1
@@ -167,7 +173,11 @@ resume:
                 "harpd.conf: line 1: network.keyfile: missing",
                 "harpd.conf: line 12: limits.max_calls:"
                 " expected a number of calls from 1 to 10000, got true",
-                "harpd.conf: line 13: limits.request_timeout:"
+                "harpd.conf: line 13: limits.max_processes:"
+                " expected a number of processes from 1 to 4194304, got 0",
+                "harpd.conf: line 14: limits.max_memory: expected a whole number of bytes from"
+                ' 16777216 to 1125899906842624, got "512M"',
+                "harpd.conf: line 15: limits.request_timeout:"
                 " expected a positive number of seconds, got 0",
                 "harpd.conf: line 15: resume.orphan_timeout: expected a number of seconds, got -1",
                 "harpd.conf: line 16: resume.spool_size:"

@@ -68,7 +68,7 @@ class ExampleTests(PartsCase):
         parts = read_parts(self.command)
         self.assertEqual((), parts.warnings)
         self.assertTrue(parts.backend.authenticate("me", "Hello world!"))
-        self.assertEqual(Load(str(self.folder / "harpd.py")), parts.order)
+        self.assertEqual(Load(str(self.folder / "harpd.py"), max_processes=512), parts.order)
         verdict = examine(self.command)
         self.assertEqual(((), (), 7), (verdict.problems, verdict.warnings, verdict.procedures))
 
@@ -83,7 +83,7 @@ class CommandLineTests(PartsCase):
         command = options.command_line()
         self.assertEqual(CommandLine(self.config, Path("/other.py"), "root", 0), command)
         order = read_parts(command).order
-        self.assertEqual(Load("/other.py", [], [], "root", 0), order)
+        self.assertEqual(Load("/other.py", [], [], "root", 0, max_processes=512), order)
 
     def test_defaults(self) -> None:
         """Without options, the files are where the manual page says."""
