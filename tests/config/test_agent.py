@@ -179,8 +179,8 @@ resume:
                 ' 16777216 to 1125899906842624, got "512M"',
                 "harpd.conf: line 15: limits.request_timeout:"
                 " expected a positive number of seconds, got 0",
-                "harpd.conf: line 15: resume.orphan_timeout: expected a number of seconds, got -1",
-                "harpd.conf: line 16: resume.spool_size:"
+                "harpd.conf: line 17: resume.orphan_timeout: expected a number of seconds, got -1",
+                "harpd.conf: line 18: resume.spool_size:"
                 " expected a number of bytes from 65536 to 1099511627776, got 1000",
                 "harpd.conf: line 9: procedures: expected a path, got a list",
                 'harpd.conf: line 10: reload: expected "signal" or "auto", got "never"',
