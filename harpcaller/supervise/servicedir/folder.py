@@ -176,6 +176,10 @@ class Folder:
         """Tell whether there is a script of this name that can be run."""
         return os.access(name, os.X_OK, dir_fd=self.fd)
 
+    def has(self, name: str) -> bool:
+        """Tell whether there is anything of this name."""
+        return os.access(name, os.F_OK, dir_fd=self.fd)
+
     def needs(self) -> list[str]:
         """List what the service needs: the names in its folder ``needs``."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from enum import Enum
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from harpcaller.supervise.servicedir.status import NotStatus, Status, decode_sta
 
 #: The longest status that any family writes.
 _STATUS_SIZE = 64
+#: How often status and detail are read until one belongs to the other, and the time between.
+_ATTEMPTS = 4
+_A_MOMENT = 0.001
 
 
 class NotSeen(Exception):
@@ -74,12 +78,12 @@ def look(start: int) -> Seen:
         if not is_supervised(start):
             raise NotRunning("supervise not running")
         what = "open supervise/status"
-        status = decode_status(read_beginning("supervise/status", _STATUS_SIZE, start))
+        status, detail = _status_and_detail(start)
     except NotStatus:
         raise NotSeen("unable to read supervise/status: bad format") from None
     except OSError as error:
         raise NotSeen(f"unable to {what}: {reason(error)}") from None
-    return Seen(status, normally, _detail(status, start))
+    return Seen(status, normally, detail)
 
 
 def _exists(name: str, start: int) -> bool:
@@ -90,9 +94,22 @@ def _exists(name: str, start: int) -> bool:
     return True
 
 
-def _detail(status: Status, start: int) -> Detail | None:
+def _status_and_detail(start: int) -> tuple[Status, Detail | None]:
+    """Read both, and again if one of them was just being replaced."""
+    attempt = 0
+    while True:
+        status = decode_status(read_beginning("supervise/status", _STATUS_SIZE, start))
+        detail = _detail(start)
+        if detail is None or detail.belongs_to(status):
+            return status, detail
+        attempt += 1
+        if attempt == _ATTEMPTS:
+            return status, None  # another family's program has the service now
+        time.sleep(_A_MOMENT)
+
+
+def _detail(start: int) -> Detail | None:
     try:
-        found = details.decode_detail(read_beginning("supervise/detail", details.MAX_SIZE, start))
+        return details.decode_detail(read_beginning("supervise/detail", details.MAX_SIZE, start))
     except OSError:
         return None
-    return found if found is not None and found.belongs_to(status) else None

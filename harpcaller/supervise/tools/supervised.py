@@ -21,9 +21,9 @@ from harpcaller.supervise.servicedir.folder import Folder, Unusable
 from harpcaller.supervise.servicedir.settings import Settings
 from harpcaller.supervise.servicedir.status import Status, label
 from harpcaller.supervise.spawn.door import Door, Program
+from harpcaller.supervise.tools.bodies import Body, Process
 from harpcaller.supervise.tools.loop import Loop, Timer
 from harpcaller.supervise.tools.needs import missing
-from harpcaller.supervise.tools.readiness import Readiness
 
 #: How long the system may refuse a process before the next try, in seconds.  The original
 #: waits for a minute, but only one service of its does.
@@ -53,7 +53,7 @@ class Surroundings(NamedTuple):
 
 
 class Supervised:
-    """A service.
+    """A service; is told by its body what becomes of that.
 
     Args:
         folder: Where it lives; belongs to this from now on.
@@ -61,6 +61,7 @@ class Supervised:
         siblings: A descriptor of the folder with the services that it may need.
         ended: Called when its supervision has ended.
         changed: Called when it has become something else; others may wait for it.
+        body: What runs while it is up; None: its run script.
 
     Attributes:
         child: Its machine.
@@ -74,8 +75,10 @@ class Supervised:
         siblings: int | None,
         ended: Callable[[], None],
         changed: Callable[[], None] = lambda: None,
+        body: Body | None = None,
     ) -> None:
         self.child = Child()
+        self._body = Process(folder, around.loop, around.door) if body is None else body
         self.descriptors: Mapping[int, int] = {}
         self._folder = folder
         self._around = around
@@ -84,7 +87,6 @@ class Supervised:
         self._changed = changed
         self._settings = Settings()
         self._problems: tuple[str, ...] = ()
-        self._readiness: Readiness | None = None
         self._timer: Timer | None = None
         self._retry: Timer | None = None
         self._finish_pid = 0
@@ -144,7 +146,7 @@ class Supervised:
     def kill(self) -> None:
         """Let it end at once."""
         if self.child.pid:
-            self._send(9)
+            self._body.send(9)
         if self._finish_pid:
             self._kill_finish()
 
@@ -166,7 +168,7 @@ class Supervised:
                 case events.Start():
                     self._try_start()
                 case events.Send(number):
-                    self._send(number)
+                    self._body.send(number)
                 case events.RunFinish(ending):
                     self._run_finish(ending)
                 case events.KillFinish():
@@ -247,7 +249,7 @@ class Supervised:
             return
         self._read_settings()
         try:
-            pid = self._fork()
+            pid = self._body.start(self._settings, self.descriptors, self)
         except (OSError, MemoryError) as error:
             why = reason(error) if isinstance(error, OSError) else "out of memory"
             self._trouble = f"unable to fork: {why}"
@@ -267,57 +269,17 @@ class Supervised:
             for problem in self._problems:
                 self._around.warn(f"{self.name}/{problem}")
 
-    def _fork(self) -> int:
-        readiness = None
-        descriptors = self.descriptors
-        environment: Mapping[bytes, bytes | None] = {}
-        if self._settings.tells_readiness:
-            readiness = Readiness(
-                self._around.loop, lambda: self._tell(events.SaidReady()), self._hear
-            )
-            try:
-                readiness.open(self._settings)
-            except OSError:
-                readiness.close()
-                raise
-            descriptors = {**descriptors, **readiness.descriptors}
-            environment = readiness.environment
-        name = os.fsencode(self.name)
-        try:
-            pid = self._around.door.start(
-                Program(
-                    (b"./run",),
-                    folder=self._folder.fd,
-                    descriptors=descriptors,
-                    environment=environment,
-                    complaint=b"supervise: fatal: unable to start " + name + b"/run",
-                )
-            )
-        except (OSError, MemoryError):
-            if readiness is not None:
-                readiness.close()
-            raise
-        if readiness is not None:
-            readiness.started(pid)
-        self._readiness = readiness
-        self._around.loop.on_exit(pid, self._died)
-        return pid
+    def ready(self) -> None:
+        """Its process says that it does its work from now on."""
+        self._tell(events.SaidReady())
 
-    def _hear(self, words: str) -> None:
+    def said(self, words: str) -> None:
+        """Its process says something of itself."""
         self._said = words
         self._announce()
 
-    def _send(self, number: int) -> None:
-        # Until it is reaped, its number is nobody else's; one that became another user's
-        # process can't be signalled, and the original is silent about that as well.
-        with suppress(OSError):
-            os.kill(self.child.pid, number)
-
-    def _died(self, ending: Ending) -> None:
-        if self._readiness is not None:
-            self._readiness.hear_last()
-            self._readiness.close()
-            self._readiness = None
+    def died(self, ending: Ending) -> None:
+        """Its process has ended."""
         self._said = ""
         self._tell(events.Died(ending, self._folder.has_program("finish")))
 

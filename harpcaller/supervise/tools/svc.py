@@ -45,7 +45,9 @@ def main(argv: list[str]) -> int:
             patience = int(value) / 1000
         elif letter not in letters:
             letters += letter
-    reached = [path for path in options.rest if not letters or _send(letters, path)]
+    # Who only waits has nothing to say.  The original looks for the supervisor all the same.
+    silent = wait_for and not letters
+    reached = [path for path in options.rest if silent or _send(letters, path)]
     if not wait_for:
         return 0
     # Only who waits pays for what that takes.

@@ -29,13 +29,14 @@ def main(argv: list[str]) -> int:
         case [word, *_] if word.startswith("--"):
             raise Ended(_USAGE, 100)
     for path in argv:
-        line = form(path, _look(path))
+        line = form(path, look_at(path))
         sys.stdout.buffer.write(os.fsencode(line) + b"\n")
     sys.stdout.flush()
     return 0
 
 
-def _look(path: str) -> Seen | NotSeen:
+def look_at(path: str) -> Seen | NotSeen:
+    """Look at the service in a folder."""
     try:
         start = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

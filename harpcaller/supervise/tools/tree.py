@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from harpcaller.supervise.messages import reason
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
+from harpcaller.supervise.tools.bodies import Body
 from harpcaller.supervise.tools.supervised import Supervised, Surroundings
 
 #: How long a log may go on after its service has ended for good, in seconds: enough to write
@@ -20,6 +21,8 @@ from harpcaller.supervise.tools.supervised import Supervised, Surroundings
 _DRAIN = 10.0
 #: Longer names have no log.
 _LONGEST_NAME = 255
+#: The script of a log that this process keeps itself.
+SCRIPT = "multilog"
 
 
 class Entry:
@@ -75,15 +78,24 @@ class Entry:
     def _begin(self, name: str, ended: Callable[[], None]) -> Supervised | None:
         try:
             folder = Folder(name, name, self._tree.root)
-            service = Supervised(
-                folder, self._tree.around, self._tree.root, ended, self._tree.changed
-            )
-            service.descriptors = self._descriptors(ended == self._log_ended)
+            around = self._tree.around
+            is_log = ended == self._log_ended
+            body = None
+            if is_log and not folder.has("run") and folder.has(SCRIPT):
+                body = self._logged_here(folder)
+            service = Supervised(folder, around, self._tree.root, ended, self._tree.changed, body)
+            service.descriptors = self._descriptors(is_log)
             service.begin()
         except Unusable as error:
             self._tree.complain(str(error))
             return None
         return service
+
+    def _logged_here(self, folder: Folder) -> Body:
+        # Trees without such logs needn't know what multilog is.
+        from harpcaller.supervise.tools.logged import LoggedHere
+
+        return LoggedHere(folder, self._tree.around.loop, self._tree.around.wall)
 
     def _descriptors(self, for_log: bool) -> dict[int, int]:
         if self._pipe is None:
