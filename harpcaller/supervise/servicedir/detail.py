@@ -1,9 +1,10 @@
 """``supervise/detail``, text ⇄ values: what the 18 bytes of the status have no room for.
 
 A line for each field: its name, a space, its value.  Fields that mean nothing now are left
-out, those that a reader doesn't know are passed over.  The file is replaced just before
-the status; ``stamp`` and ``pid`` say to which status it belongs, so that one that is out of
-date (another family's program has taken the service over) is known for what it is.  PURE.
+out, those that a reader doesn't know are passed over; ``end`` is the last.  The file is
+written just before the status, in place; ``stamp`` and ``pid`` say to which status it belongs,
+so that one that is out of date (another family's program has taken the service over) is known
+for what it is.  PURE.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from harpcaller.supervise.servicedir.status import Status, label
 
 #: A file that is longer wasn't written by us.
 MAX_SIZE = 65536
+_END = "end"
 
 
 class Detail(NamedTuple):
@@ -76,20 +78,24 @@ def encode_detail(detail: Detail) -> bytes:
         lines.append(f"deaths {detail.deaths}")
     if detail.retry is not None:
         lines.append(f"retry {detail.retry:.6f}")
-    lines += [f"waits {name}" for name in detail.waits_for]
+    lines += [f"waits {' '.join(name.split())}" for name in detail.waits_for]
     lines += [
         f"{name} {' '.join(text.split())}"
         for name, text in (("trouble", detail.trouble), ("said", detail.said))
         if text
     ]
+    lines.append(_END)
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def decode_detail(data: bytes) -> Detail | None:
-    """Read it; None if it isn't one."""
+    """Read it; None if it isn't one, or isn't whole."""
     fields: dict[str, str] = {}
     waits = []
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    if _END not in lines:
+        return None
+    for line in lines[: lines.index(_END)]:
         name, _, value = line.partition(" ")
         if name == "waits":
             waits.append(value)

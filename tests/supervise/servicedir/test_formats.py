@@ -108,8 +108,16 @@ class DetailTests(SynchronousTestCase):
 
     def test_nonsense_is_no_detail(self) -> None:
         """A file of somebody else's is passed over."""
-        for data in (b"", b"\xff\xfe", b"pid x\n", b"stamp 0\npid 1\nstate up\nuptime soon\n"):
+        for data in (b"", b"\xff\xfe", b"pid x\n", b"stamp 0\npid 1\nstate up\nuptime soon\nend\n"):
             self.assertIsNone(decode_detail(data))
+
+    def test_half_written_is_no_detail(self) -> None:
+        """What is read while it is written isn't believed, and what an older one left over is
+        passed over."""
+        data = encode_detail(Detail("00", 5, "up", 1.0, said="something"))
+        for size in range(len(data) - 1):
+            self.assertIsNone(decode_detail(data[:size]))
+        self.assertEqual(decode_detail(data), decode_detail(data + b"pid 7\nend\n"))
 
     def test_belongs_to_its_status_only(self) -> None:
         """One that was left by an earlier supervise is known as such."""
