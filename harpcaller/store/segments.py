@@ -165,8 +165,8 @@ class SegmentWriter:
 
     A segment in which a write or a sync failed is abandoned: its descriptor is never written
     again (after a failed sync the system calls the lost pages clean), it is cut back to
-    what is known to be good if that works, and the header of every later segment tells
-    how much of it is good.  The batch at hand goes to a new segment.  If that fails too, the
+    what was accepted before if that works, and the header of every later segment tells
+    how much that is.  The batch at hand goes to a new segment.  If that fails too, the
     batch has failed, and the next one tries anew.
 
     Args:
@@ -312,11 +312,14 @@ class SegmentWriter:
     def _abandon(self) -> None:
         assert self._handle is not None
         handle, self._handle = self._handle, None
-        self._abandoned[self.number] = self._good
+        # What is written but not durable stays, too.  The next segment tells it again; until
+        # there is one, it is all that a killed daemon leaves of what was acknowledged unsynced.
+        # Where it turns out to be lost, its checksums tell.
+        self._abandoned[self.number] = self._length
         # None of this has to work: the next header tells what is good.  But if there never is
         # a next one, a batch that was called failed is not found by the next start.
         with suppress(OSError):
-            self._disk.cut(handle, self._good)
+            self._disk.cut(handle, self._length)
         with suppress(OSError):
             self._disk.close(handle)
         if self._is_fresh:

@@ -267,7 +267,30 @@ class UnsyncedWriterTests(SegmentCase):
         self.assertRaises(OSError, self.write, 3)
         self.disk.recover()
         self.write(4)
-        self.assertEqual([1, 2, 4], self.believed())
+        self.assertEqual([1, 2, 2, 4], self.believed())
+
+    def test_unsynced_survives_a_full_disk(self) -> None:
+        """What was written before the disk was full is found by the next daemon."""
+        self.write(1)
+        self.write(2, sync=False)
+        self.disk.fill_up()
+        self.disk.partly = 20
+        for _ in range(3):
+            self.assertRaises(OSError, self.write, 3, sync=False)
+        self.assertEqual([1, 2], self.believed())
+        self.disk.recover()
+        self.write(4)
+        # What stands there twice is written to the same place twice.
+        self.assertEqual([1, 2, 2, 4], self.believed())
+
+    def test_unsynced_survives_a_failed_sync(self) -> None:
+        """So is, unless a power cut comes between, what couldn't be synced."""
+        self.write(1)
+        self.write(2, sync=False)
+        self.disk.failing["sync"] = errno.EIO
+        for _ in range(3):
+            self.assertRaises(OSError, self.write, 3)
+        self.assertEqual([1, 2], self.believed())
 
     def test_roll_syncs(self) -> None:
         """The old segment is made durable before a new one begins."""
