@@ -158,11 +158,14 @@ def time_summary(status: JobStatus, scale: int = 1) -> Raw:
         ("start", status.started_at),
         ("end", status.ended_at),
     )
+    return build({key: NULL if time is None else _whole(time, scale) for key, time in times})
+
+
+def _whole(time: float, scale: int) -> Raw:
     # Rounded first to what a float of our days still holds: 1455282411.001 * 1000 is a
-    # little less than 1455282411001.
-    return build(
-        {key: NULL if time is None else encode(int(round(time * scale, 3))) for key, time in times}
-    )
+    # little less than 1455282411001.  By way of milliseconds, so that both scales tell the
+    # same second.
+    return encode(int(round(time * 1000, 3)) * scale // 1000)
 
 
 def encode_status(status: JobStatus) -> bytes:

@@ -368,6 +368,13 @@ class AnswerTests(SynchronousTestCase):
             members(encode_status(status)),
         )
 
+    def test_both_times_tell_the_same_second(self) -> None:
+        """A moment before the next second isn't in it, whichever of the two is read."""
+        status = JobStatus("h", "p", EMPTY_LIST, 1700000031.9998, None, None, Raw(b"1"))
+        found = members(encode_status(status))
+        self.assertEqual(b'{"submit":1700000031,"start":null,"end":null}', found["time"])
+        self.assertEqual(b'{"submit":1700000031999,"start":null,"end":null}', found["time_ms"])
+
     @given(st.floats(0, 2**40))
     def test_milliseconds_are_never_more_than_one_off(self, seconds: float) -> None:
         """Any time a clock gives is written as a millisecond at or next to it."""
