@@ -355,15 +355,18 @@ class ClientFactory(Factory):
         self.settings = settings
         self._dispatcher = dispatcher
         self._clock = clock
-        self._open: set[ClientProtocol] = set()
+        self._open: dict[ClientProtocol, None] = {}  # in the order of their coming
 
     def buildProtocol(self, addr: IAddress | None) -> ClientProtocol:
         """Serve one more client."""
-        client = ClientProtocol(self._dispatcher, self.settings, self._clock, self._open.discard)
-        self._open.add(client)
+        client = ClientProtocol(self._dispatcher, self.settings, self._clock, self._gone)
+        self._open[client] = None
         return client
 
+    def _gone(self, client: ClientProtocol) -> None:
+        self._open.pop(client, None)
+
     def close(self) -> None:
-        """End all connections."""
+        """End all connections, the oldest first."""
         for client in list(self._open):
             client.close()

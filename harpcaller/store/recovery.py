@@ -269,12 +269,12 @@ class _Lines:
         self._log = log
         self._may_create = may_create
         self._runs: dict[JobId, list[tuple[int, bytearray]]] = {}
-        self._pruned: set[JobId] = set()
+        self._pruned: dict[JobId, None] = {}  # for its order
         self._size = 0
 
     def add(self, entry: Entry) -> None:
         if pruned_serial(entry.line) is not None:
-            self._pruned.add(entry.job_id)
+            self._pruned[entry.job_id] = None
             self._runs.pop(entry.job_id, None)
             return
         runs = self._runs.setdefault(entry.job_id, [])

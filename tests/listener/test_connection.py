@@ -421,7 +421,7 @@ class GoneTests(ListenerCase):
         """The listener keeps no connection that is gone."""
         client = self.client()
         client.transport.break_down()
-        self.assertEqual(set(), self.factory._open)
+        self.assertEqual([], list(self.factory._open))
         client.protocol.close()
         self.assertEqual([], self.clock.getDelayedCalls())
 
@@ -466,7 +466,7 @@ class CloseTests(ListenerCase):
         self.assertEqual([b""] * 4, [client.text() for client in clients])
         self.assertEqual([True] * 4, [client.closed for client in clients])
         self.assertEqual([], self.clock.getDelayedCalls())
-        self.assertEqual(set(), self.factory._open)
+        self.assertEqual([], list(self.factory._open))
 
     def test_answers_that_are_on_their_way(self) -> None:
         """They still go out."""
