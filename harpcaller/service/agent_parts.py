@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -25,6 +25,7 @@ from harpcaller.config.agent import (
     load,
 )
 from harpcaller.config.agent_logging import load_logging
+from harpcaller.config.guarded import Guarded, judged
 from harpcaller.config.problems import ConfigurationError, Problem
 from harpcaller.logs.observers import LogTo
 from harpcaller.service.server_tls import NotUsable, load_context
@@ -113,7 +114,9 @@ def read_parts(command: CommandLine) -> AgentParts:
 
 def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     settings = loaded.settings
-    problems: list[Problem] = []
+    order = command.order(settings)
+    guarded = judged(_files(command, settings, order), os.geteuid())
+    problems = list(guarded.problems)
     backend = _backend(settings, problems)
     context = _context(settings, problems)
     folder = settings.spool_folder
@@ -132,8 +135,18 @@ def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     if problems:
         raise ConfigurationError(problems)
     assert backend is not None and context is not None
-    warnings = loaded.warnings + logs.warnings
-    return AgentParts(settings, command.order(settings), backend, context, logs.places, warnings)
+    warnings = loaded.warnings + logs.warnings + guarded.warnings
+    return AgentParts(settings, order, backend, context, logs.places, warnings)
+
+
+def _files(command: CommandLine, settings: AgentSettings, order: Load) -> Iterator[Guarded]:
+    yield Guarded(command.config)
+    yield Guarded(Path(order.file))
+    yield Guarded(settings.certfile)
+    yield Guarded(settings.keyfile, secret=True)
+    yield Guarded(settings.client_ca_file)
+    for folder in (*settings.python_prepend, *settings.python_append):
+        yield Guarded(folder)
 
 
 def _backend(settings: AgentSettings, problems: list[Problem]) -> Backend | None:

@@ -287,7 +287,7 @@ class DispatcherDaemon(MultiService):
             return found
         finally:
             notify("READY=1", self._environ)
-        for warning in loaded.warnings:
+        for warning in (*loaded.warnings, *self._trusted.warnings):
             _log.warn("config.warning", warning=str(warning))
         _log.info("daemon.reloaded")
         return []

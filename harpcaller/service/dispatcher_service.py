@@ -74,7 +74,7 @@ def makeService(options: Options) -> IService:
         )
     except OSError as error:
         raise SystemExit(f"{config}: the log can't be opened: {error}") from None
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *trusted.warnings):
         _log.warn("config.warning", warning=str(warning))
     return DispatcherDaemon(
         config,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from OpenSSL import SSL
 from harpcaller.call.trust import Trust, load_trust
 from harpcaller.config.access import Door
 from harpcaller.config.dispatcher import Settings
+from harpcaller.config.guarded import Guarded, judged
 from harpcaller.config.problems import ConfigurationError, Problem
 from harpcaller.config.tokens import BadTokens, Tokens
 from harpcaller.listener.gate import Access
@@ -29,11 +31,13 @@ class Trusted:
         agents: Which agents are believed.
         clients: Which clients are known, and what they may do.
         tls: How each port with TLS greets its clients.
+        warnings: What is odd about the files.
     """
 
     agents: Trust
     clients: Access
     tls: Mapping[Door, SSL.Context]
+    warnings: tuple[Problem, ...] = ()
 
 
 def trusted_by(settings: Settings) -> Trusted:
@@ -42,7 +46,8 @@ def trusted_by(settings: Settings) -> Trusted:
     Raises:
         ConfigurationError: Some can't be used; names every one.
     """
-    problems: list[Problem] = []
+    guarded = judged(_files(settings), os.geteuid())
+    problems = list(guarded.problems)
 
     def read(part: Callable[[Settings], _Part]) -> _Part | None:
         try:
@@ -52,9 +57,23 @@ def trusted_by(settings: Settings) -> Trusted:
             return None
 
     agents, clients, tls = read(_agents), read(_clients), read(_contexts)
-    if agents is None or clients is None or tls is None:
+    if problems or agents is None or clients is None or tls is None:
         raise ConfigurationError(problems)
-    return Trusted(agents, clients, tls)
+    return Trusted(agents, clients, tls, guarded.warnings)
+
+
+def _files(settings: Settings) -> Iterator[Guarded]:
+    yield Guarded(Path(settings.source.file))
+    yield Guarded(settings.host_db_script)
+    yield Guarded(settings.host_db, secret=True)
+    yield Guarded(settings.ca_file)
+    yield Guarded(settings.known_certs_file)
+    yield Guarded(settings.tokens_file)
+    yield Guarded(settings.stream_directory)
+    for door in settings.listener:
+        yield Guarded(door.cert_file)
+        yield Guarded(door.key_file, secret=True)
+        yield Guarded(door.client_ca_file)
 
 
 def _agents(settings: Settings) -> Trust:
