@@ -1,7 +1,7 @@
 """``multilog``: reads standard input, heeds signals, sleeps while the disk is full.
 
 TERM ends it at the end of a line: in the middle of one it reads on, byte by byte, so that what
-follows stays in the pipe for its successor.  ALRM rotates.  TERM during a pause has what was
+follows stays in the pipe for its successor.  ALRM rotates.  During a pause either has what was
 refused tried again at once; but it doesn't end before what it has read is written.
 """
 
@@ -57,18 +57,26 @@ class Signals:
     """The signals that are heeded, none of which can be missed by a poll."""
 
     def __init__(self) -> None:
+        #: TERM has come.
         self.end = False
+        #: ALRM has come; to be set back by who heeds it.
         self.rotate = False
+        #: How many of both have come.
+        self.count = 0
         self._woken, alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD):
             signal.signal(number, self._came)
-        # These end it at once, as any program; Python would show where it was.
+        # Ends it at once, as any program; Python would show where it was.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # What the system refuses is told by its answer: these would kill it before it can wait.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_IGN)
 
     def _came(self, number: int, frame: FrameType | None) -> None:
         self.end |= number == signal.SIGTERM
         self.rotate |= number == signal.SIGALRM
+        self.count += number != signal.SIGCHLD
 
     def wait(self, seconds: float | None, *, for_input: bool = False) -> bool:
         """Wait for a signal, or input if that is asked for, or for time to pass.
@@ -99,8 +107,8 @@ def read(log: Log, signals: Signals) -> bytes:
             settle(log, signals)
         if signals.end and not log.unfinished:
             return b""
-        before = (signals.end, signals.rotate)
-        if signals.wait(None, for_input=True) and before == (signals.end, signals.rotate):
+        before = signals.count
+        if signals.wait(None, for_input=True) and before == signals.count:
             try:
                 return os.read(0, 1 if signals.end else BLOCK)
             except BlockingIOError:
@@ -119,8 +127,7 @@ def settle(log: Log, signals: Signals) -> None:
             else:
                 signals.wait(None)
         elif log.retry_at is not None:
-            ending = signals.end
-            if time.monotonic() < log.retry_at:
-                signals.wait(log.retry_at - time.monotonic())
-            if time.monotonic() >= log.retry_at or signals.end > ending:
+            before = signals.count
+            signals.wait(log.retry_at - time.monotonic())
+            if time.monotonic() >= log.retry_at or before != signals.count:
                 log.retry()
