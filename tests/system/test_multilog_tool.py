@@ -256,10 +256,11 @@ class ProcessorTests(LoggerCase):
 
     def test_what_it_gets(self) -> None:
         """The log directory, four files, no signal ignored, and the environment."""
+        # Of the shell itself one could see what it blocks for a moment while it forks.
         command = (
             "!tr a A; cat <&4; echo state >&5; pwd; umask;"
             " for n in 3 6 7 8 9 10 11 12; do test -e /proc/$$/fd/$n && echo $n; done;"
-            " grep -E 'Sig(Ign|Blk)' /proc/$$/status"
+            " grep -E 'Sig(Ign|Blk)' /proc/self/status"
         )
         logger = self.logger(command, "./main")
         for _ in range(2):

@@ -6,6 +6,8 @@ directories that follow, so they end up in those; unknown ones are ignored, as e
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -80,12 +82,16 @@ def parse(arguments: Iterable[bytes]) -> Script:
 
 
 def parse_file(text: bytes) -> Script:
-    """Read a script from a file: an argument a line, just as it is.
+    """Read a script from a file: what would follow ``multilog`` in a shell script.
 
-    Nothing is quoted and blanks count.  Empty lines, and those that begin with ``#``, which is no
-    action's, are passed over.
+    Words may be on several lines, and quoted as for a shell; ``#`` begins a comment.  Nothing is
+    expanded.
+
+    Raises:
+        ValueError: A quotation has no end.
     """
-    return parse(line for line in text.split(b"\n") if line and not line.startswith(b"#"))
+    words = shlex.split(os.fsdecode(text), comments=True)
+    return parse(map(os.fsencode, words))
 
 
 def _actions(words: list[bytes]) -> Iterator[Action]:

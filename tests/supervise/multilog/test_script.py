@@ -69,12 +69,16 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(Script(False, ()), parse([b"", b"T", b"x", b"\xff", b"#", b" e"]))
 
     def test_file(self) -> None:
-        """In a file each line is an argument, blanks and all."""
-        text = b"# how it's logged\nt\n\n-* debug: *\n!gzip -9\n./main"
+        """A file has what would follow multilog in a shell script."""
+        text = b"# how it's logged\nt '-* debug: *' # not those\n\n'!gzip -9' s5000\n./m\xffin"
         self.assertEqual(
-            Script(True, (Deselect(b"* debug: *"), Append(b"./main", processor=b"gzip -9"))),
+            Script(
+                True, (Deselect(b"* debug: *"), Append(b"./m\xffin", 5000, processor=b"gzip -9"))
+            ),
             parse_file(text),
         )
+        self.assertEqual(Script(False, ()), parse_file(b""))
+        self.assertRaises(ValueError, parse_file, b"t '-* debug: *")
 
     @given(st.lists(st.binary(max_size=8)))
     def test_anything(self, words: list[bytes]) -> None:
