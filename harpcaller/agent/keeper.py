@@ -57,6 +57,7 @@ def keep(work: Callable[[], NoReturn], release: Callable[[], None]) -> NoReturn:
         parent = os.getppid()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        go_first()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prctl(_PR_SET_PDEATHSIG, _TEMPLATE_DIED)
         if os.getppid() == parent:  # else it died before we asked to be told
@@ -75,6 +76,16 @@ def _prctl(what: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(what, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def go_first() -> None:
+    """Let this process, but not its children, run before others, however many those are.
+
+    Whoever is to end a thousand processes must not be one of a thousand and one.  It is for
+    processes that sleep nearly always.
+    """
+    with suppress(OSError):  # that's root's
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def die_with(keeper: int) -> None:
@@ -145,8 +156,6 @@ class Keeper:
         with suppress(ProcessLookupError, PermissionError):
             # It isn't collected yet, so that this can't be another's number.
             os.killpg(self._worker, signal.SIGKILL)
-        if self._again > _AGAIN_FIRST:
-            _take_the_processor()
         kill_all()
 
     def _collect(self) -> None:
@@ -171,12 +180,6 @@ class Keeper:
     def _is_alone(self) -> bool:
         """Tell whether there is nobody but the dead worker."""
         return children(os.getpid()) == [self._worker]
-
-
-def _take_the_processor() -> None:
-    """Go before those who are to be killed, however many they are."""
-    with suppress(OSError):  # that's root's
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 def family() -> list[Seen]:

@@ -56,7 +56,7 @@ REMAINS_GRACE = keeper.REMAINS_GRACE
 #: How often a control group that is being ended is looked at, in seconds.
 _LOOK_EVERY = 0.05
 #: How often a call's processes are counted where the kernel doesn't do that, in seconds.
-_COUNT_EVERY = 0.5
+_COUNT_EVERY = 0.2
 
 
 class Template:
@@ -327,6 +327,8 @@ def serve(control: socket.socket) -> int:
     limits = Limits(order.max_processes, order.max_memory)
     own = own_group() if order.cgroups else None
     cgroups = open_cgroups(own, os.getpid(), lambda pid: look(pid) is not None, limits)
+    if cgroups is None:
+        keeper.go_first()
     folder = None if cgroups is None else str(cgroups.folder)
     control.sendall(encode_line(Loaded(descriptions, threading.active_count() - 1, folder)))
     Template(control, buffer, procedures, order, cgroups, time.monotonic).run()

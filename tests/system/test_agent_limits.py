@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 from harpcaller.agent.orders import Load
 from harpcaller.agent.processes import everybody
@@ -77,10 +79,22 @@ def kills_its_parent():
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 
+@streaming_procedure
+def idles():
+    yield [os.getppid(), os.getpid()]
+    time.sleep(40)
+
 @procedure
 def add(a, b):
     return a + b
 """
+
+
+def may_set_priorities() -> bool:
+    """Tell whether we have CAP_SYS_NICE."""
+    status = Path("/proc/self/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
+    return bool(int(mask, 16) & 1 << 23)
 
 
 class LimitsTests(ProcessCase):
@@ -146,6 +160,17 @@ class LimitsWithoutCgroupsTests(LimitsTests):
     """The same, where calls have keepers."""
 
     cgroups = False
+
+    async def test_priorities(self) -> None:
+        """Who is to end calls doesn't wait for its turn among them; they have usual priority."""
+        await self.load_limited()
+        _, events = self.begin("idles")
+        await events.first_record()
+        policy = os.SCHED_RR if may_set_priorities() else os.SCHED_OTHER
+        keeper, worker = events.records[0]
+        reset = os.SCHED_RESET_ON_FORK
+        self.assertEqual(policy, os.sched_getscheduler(keeper) & ~reset)
+        self.assertEqual(os.SCHED_OTHER, os.sched_getscheduler(worker) & ~reset)
 
     async def test_kills_its_keeper(self) -> None:
         """A procedure that kills its keeper dies with it."""
