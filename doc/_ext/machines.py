@@ -1,7 +1,8 @@
 """Tables of what may happen when, made from the code each time the pages are built.
 
 ``.. machine:: MODULE:NAME`` shows a state machine of Automat; ``.. conversation::`` shows the
-exchange with an agent, found by feeding every kind of message to every state.
+exchange with an agent, found by feeding every kind of message to every state; ``.. child::`` the
+supervised process, from its own table.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from harpcaller.errors import ProtocolError
+from harpcaller.supervise.machine.life import TABLE
+from harpcaller.supervise.machine.life import State as ChildState
 from harpcaller.wire.agent import Acknowledged, Message, Said, encode_message
 from harpcaller.wire.conversation import Conversation, State
 from harpcaller.wire.ending import Failed, Raised, Returned
@@ -112,6 +115,22 @@ def conversation_rows() -> Rows:
     return rows
 
 
+def child_rows() -> Rows:
+    """Give the table of a supervised process, its header first."""
+    events = list(TABLE[ChildState.UP])
+    return [
+        ["state", *(f"``{event.__name__}``" for event in events)],
+        *(
+            [f"**{state.value}**", *(_done(TABLE[state][event].__name__) for event in events)]
+            for state in ChildState
+        ),
+    ]
+
+
+def _done(name: str) -> str:
+    return NOTHING if name == "_nothing" else name.strip("_").replace("_", " ")
+
+
 class _Table(SphinxDirective):
     def rows(self) -> Rows:
         raise AssertionError("each table says what is in it")
@@ -143,8 +162,16 @@ class ConversationTable(_Table):
         return conversation_rows()
 
 
+class ChildTable(_Table):
+    """``.. child::``."""
+
+    def rows(self) -> Rows:
+        return child_rows()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx: take the directives."""
     app.add_directive("machine", MachineTable)
     app.add_directive("conversation", ConversationTable)
+    app.add_directive("child", ChildTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,19 +1,21 @@
 """``log/multilog``: a log that is kept by ``svscan`` itself, instead of a process of its own.
 
-The file has a multilog script, words of one or several lines, ``#`` begins a comment.  The log has
-its ``supervise`` directory as any service, its pid is that of ``svscan``, and signals mean
-to it what they mean to multilog: ``svc -a`` rotates, ``svc -t`` ends it at the end of a line.
+The file has a multilog script: words on any number of lines, quoted as for a shell, ``#`` begins
+a comment.  The log has its ``supervise`` directory as any service, its pid is that of
+``svscan``, and signals mean to it what they mean to multilog: ``svc -a`` rotates, ``svc -t``
+ends it at the end of a line.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Callable, Mapping
 
 from harpcaller.supervise.chain.inherited import environment
 from harpcaller.supervise.machine.restarts import Ending
-from harpcaller.supervise.messages import FAILED, Ended, say
+from harpcaller.supervise.messages import FAILED, Ended, fatal, say
 from harpcaller.supervise.multilog.log import Log
 from harpcaller.supervise.multilog.processor import starter
 from harpcaller.supervise.multilog.script import parse
@@ -33,9 +35,16 @@ _FATAL = frozenset(
 )
 
 
-def words_of(script: bytes) -> list[bytes]:
-    """Read a script's file: its words, without comments."""
-    return [word for line in script.splitlines() for word in line.partition(b"#")[0].split()]
+def words_of(name: str, script: bytes) -> list[bytes]:
+    """Read a script's file: its words, quoted as for a shell, without comments.
+
+    Raises:
+        Ended: A quotation has no end.
+    """
+    try:
+        return [os.fsencode(word) for word in shlex.split(os.fsdecode(script), comments=True)]
+    except ValueError as error:
+        raise fatal("multilog", f"{name}/{SCRIPT}: {error}") from None
 
 
 class LoggedHere:
@@ -83,7 +92,7 @@ class LoggedHere:
         script = read_beginning(SCRIPT, _LONGEST_SCRIPT, self._folder.fd)
         name = self._folder.name
         log = Log(
-            parse(words_of(script)),
+            parse(words_of(name, script)),
             at=self._folder.fd,
             clock=self._wall,
             monotonic=self._loop.clock,
