@@ -78,11 +78,15 @@ VALUED: Mapping[str, str] = {
     "pidfile": "FILE",
     "timeout": "SECONDS",
     "age": "DAYS",
+    "directory": "DIRECTORY",
 }
 #: Options without.
 FLAGS = frozenset(
-    {"all", "debug", "detach", "help", "print-pid", "queue", "table", "version", "wait"}
-)
+    {
+        "all", "debug", "detach", "help", "json", "print-pid", "queue", "repair", "table",
+        "version", "wait",
+    }
+)  # fmt: skip
 #: What every command takes.
 COMMON = ("socket", "help", "version")
 
@@ -103,6 +107,10 @@ SHAPES: Mapping[str, Shape] = {
     "make-token": Shape((), "make a client's token, and its line in the tokens file", "NAME"),
     "prune-jobs": Shape(("age",), "forget old jobs"),
     "reopen-logs": Shape((), "let the log go on in a new file"),
+    "store-check": Shape(
+        ("config", "directory", "repair", "json"),
+        "look for damage in the jobs' files while no daemon uses them",
+    ),
 }
 
 
@@ -171,7 +179,7 @@ def parse(argv: Sequence[str]) -> Invocation:
         for name in options:
             if name not in COMMON and name not in SHAPES[command].options:
                 raise BadField(f"--{name}: not an option of {command}")
-        for name in ("socket", "config", "pidfile"):
+        for name in ("socket", "config", "pidfile", "directory"):
             if options.get(name) == "":
                 raise BadField(f"--{name}: expected a path, got nothing")
         operand = _operand(command, words[1:])

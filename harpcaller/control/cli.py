@@ -25,7 +25,7 @@ from harpcaller.control.connection import (
     Unreachable,
     wait_for_process,
 )
-from harpcaller.control.launch import twistd_command
+from harpcaller.control.launch import check_command, twistd_command
 from harpcaller.control.screen import ReaderGone, Screen
 from harpcaller.control.table import (
     HOST_COLUMNS,
@@ -117,7 +117,7 @@ def _obey(argv: Sequence[str], screen: Screen, execute: Execute) -> int:
     if invocation.command == "make-token":
         return _make_token(invocation, screen)
     if invocation.asked is None:
-        return _start(invocation, screen, execute)
+        return _become(invocation, screen, execute)
     try:
         return _COMMANDS.get(invocation.command, _plain)(invocation, invocation.asked, screen)
     except Refused as refused:
@@ -152,9 +152,10 @@ def _refused(refusal: Refusal, screen: Screen) -> int:
 # --- What each command does with its answer ------------------------------------------------
 
 
-def _start(invocation: Invocation, screen: Screen, execute: Execute) -> int:
+def _become(invocation: Invocation, screen: Screen, execute: Execute) -> int:
     screen.finish()
-    command = twistd_command(invocation)
+    is_check = invocation.command == "store-check"
+    command = check_command(invocation) if is_check else twistd_command(invocation)
     try:
         execute(command[0], command)
     except OSError as error:

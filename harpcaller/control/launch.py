@@ -1,4 +1,4 @@
-"""How ``harpcallerd start`` becomes the daemon: the command line of twistd.
+"""What ``harpcallerd`` becomes: ``start`` the daemon, ``store-check`` a program of its own.
 
 This process is replaced and not forked from, so that a service manager watches the right
 one, and Twisted is imported only there.
@@ -35,3 +35,14 @@ def twistd_command(invocation: Invocation, python: str = sys.executable) -> list
     if "debug" in options:
         command.append("--debug")
     return command
+
+
+def check_command(invocation: Invocation, python: str = sys.executable) -> list[str]:
+    """Give the command line of the program that checks a store."""
+    options = invocation.options
+    command = [python, "-P", "-m", "harpcaller.service.store_check"]
+    if "directory" in options:
+        command.append("--directory=" + os.path.abspath(options["directory"]))
+    else:
+        command.append("--config=" + os.path.abspath(options.get("config", DEFAULT_CONFIG)))
+    return command + [f"--{name}" for name in ("repair", "json") if name in options]

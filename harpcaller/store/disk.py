@@ -104,8 +104,15 @@ class RealDisk:
         self._syncfs = ctypes.CDLL(None, use_errno=True).syncfs
 
     def make_directory(self, path: str) -> None:
-        """See :class:`Disk`."""
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        """See :class:`Disk`; parents that are made are for the daemon's user alone, too."""
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            self.make_directory(os.path.dirname(path))
+            self.make_directory(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def remove_directory(self, path: str) -> None:
         """See :class:`Disk`."""

@@ -72,7 +72,8 @@ class Index:
                 if self.is_complete:
                     return connection
                 self._log.info("store.index_incomplete")
-            except (sqlite3.Error, TypeError) as error:
+            except (sqlite3.Error, TypeError, ValueError, IndexLost) as error:
+                # A ValueError comes of a damaged schema: the message about it can't be decoded.
                 self._log.warn("store.index_lost", error=str(error))
             if connection is not None:
                 connection.close()
@@ -84,6 +85,7 @@ class Index:
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._disk.database(self._path)
+        connection.text_factory = _text
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -206,7 +208,7 @@ class Index:
                 self._log.warn("store.index_unwritable", error=str(error))
             self._write_at = self._pending + _MOST_PENDING
             raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             raise IndexLost(str(error)) from None
         self._forget_pending()
 
@@ -270,8 +272,16 @@ class Index:
             return self._connection.execute(question, values).fetchall()
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             raise IndexLost(str(error)) from None
+
+
+def _text(data: bytes) -> str:
+    """Read a text column, which SQLite doesn't check."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise IndexLost("a text in it is damaged") from None
 
 
 def shrink(disk: Disk, path: str) -> None:

@@ -63,3 +63,18 @@ class ThreadLane:
             self._reactor.callFromThread(done, outcome)
             # Keep nothing alive while waiting.
             del item, work, done, outcome
+
+
+class InlineLane:
+    """A lane for tools, which have nothing else to do: work is done at once, where it is given."""
+
+    def run(self, work: Callable[[], _T], done: Callable[[_T | Failure], None]) -> None:
+        """See :class:`Lane`."""
+        try:
+            outcome: _T | Failure = work()
+        except Exception:  # noqa: BLE001 - as above
+            outcome = Failure()
+        done(outcome)
+
+    def stop(self) -> None:
+        """See :class:`Lane`."""

@@ -127,7 +127,7 @@ def entries(
             buffer.feed(data)
             while (text := buffer.next_line()) is not None:
                 end += len(text) + 1
-                found = _parse(text, end)
+                found = parse_entry(text, end)
                 if found is None or (good is not None and end > good):
                     return
                 yield found
@@ -137,7 +137,8 @@ def entries(
         disk.close(handle)
 
 
-def _parse(text: bytes, end: int) -> Entry | None:
+def parse_entry(text: bytes, end: int) -> Entry | None:
+    """Read an entry without its newline, None if it can't be believed; ``end`` is where it ends."""
     found = _entry(text)
     if found is None or int(text[:8], 16) != crc32(b"\n", crc32(memoryview(text)[9:])):
         return None

@@ -438,6 +438,23 @@ class StartTests(ToolCase):
             self.start("--detach", "--debug", "--pidfile=x.pid", "--config=c.toml", "--socket=/s"),
         )
 
+    def test_store_check(self) -> None:
+        """It becomes a program of its own, which needs no daemon."""
+        here = os.getcwd()
+        for words, expected in (
+            ((), ["--config=/etc/harpcaller/harpcaller.toml"]),
+            (("--config=c.toml", "--json"), [f"--config={here}/c.toml", "--json"]),
+            (("--directory=st", "--repair"), [f"--directory={here}/st", "--repair"]),
+        ):
+            became: list[str] = []
+
+            def execute(path: str, command: list[str], became: list[str] = became) -> None:
+                became += [path, *command]
+
+            self.assertEqual(0, main(["store-check", *words], io.BytesIO(), io.StringIO(), execute))
+            program = ["-P", "-m", "harpcaller.service.store_check"]
+            self.assertEqual([sys.executable, sys.executable, *program, *expected], became)
+
     def test_interpreter_that_is_gone(self) -> None:
         """An upgrade took it away."""
 

@@ -87,6 +87,7 @@ class FaultyDisk(RealDisk):
         failing: Method names, and the error each fails with until it is taken out.
         partly: How much of the data a failing write still writes, in bytes.
         calls: Every method called, in order.
+        failing_paths: Files that can't be opened.
     """
 
     def __init__(self) -> None:
@@ -94,6 +95,7 @@ class FaultyDisk(RealDisk):
         self.failing: dict[str, int] = {}
         self.partly = 0
         self.calls: list[str] = []
+        self.failing_paths: set[str] = set()
 
     def fill_up(self) -> None:
         """Have no room any more."""
@@ -134,6 +136,8 @@ class FaultyDisk(RealDisk):
 
     def open(self, path: str) -> int:
         self._go("open")
+        if path in self.failing_paths:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
         return super().open(path)
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
@@ -165,6 +169,7 @@ class FaultyDisk(RealDisk):
 
     def database(self, path: str) -> sqlite3.Connection:
         self._go("database")
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         return sqlite3.connect(path, isolation_level=None, factory=HastyConnection)
 
 

@@ -97,6 +97,26 @@ class RebuildTests(IndexCase):
         self.let_turn()
         self.assertEqual(ALL, self.states())
 
+    def test_damaged_text(self) -> None:
+        """A text that is none makes a list fail once; after that there is a new index."""
+        self.close()
+        connection = sqlite3.connect(f"{self.directory}/{INDEX}", isolation_level=None)
+        connection.execute("UPDATE job SET host=CAST(x'fffe' AS TEXT) WHERE serial=2")
+        connection.close()
+        self.open()
+        self.failureResultOf(self.store.jobs(0, 100), StorageError)
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
+    def test_damaged_schema(self) -> None:
+        """A database whose schema can't even be complained about is thrown away."""
+        self.close()
+        path = f"{self.directory}/{INDEX}"
+        write_file(path, read_file(path).replace(b"job_end ON job", b"job_\xd6nd \xff job"))
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+
     def test_older_format(self) -> None:
         """An index of another format is thrown away."""
         self.close()

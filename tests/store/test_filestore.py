@@ -12,7 +12,7 @@ from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import LeftOver, Page, Started, Submitted
 from harpcaller.store.disk import RealDisk
 from harpcaller.store.filestore import FileJobStore
-from harpcaller.store.layout import INDEX, LOCK
+from harpcaller.store.layout import INDEX, LOCK, job_path
 from harpcaller.store.sizes import Sizes
 from harpcaller.wire.client import JobId
 from tests.house import HouseCase
@@ -39,6 +39,7 @@ class PrivacyTests(HouseCase):
         self.successResultOf(store.open())
         self.clock.advance(0)
         self.successResultOf(store.add(job(1), Submitted(call(), 1.0)))
+        self.successResultOf(store.add(job(1), ended()))
         self.successResultOf(store.jobs(0, 5))
         modes = {
             os.path.join(folder, name): os.stat(os.path.join(folder, name)).st_mode & 0o077
@@ -46,6 +47,7 @@ class PrivacyTests(HouseCase):
             for name in (*directories, *files)
         }
         self.assertIn(f"{directory}/index.sqlite-wal", modes)
+        self.assertIn(job_path(directory, job(1)), modes)
         self.assertEqual({0}, set(modes.values()), modes)
         self.successResultOf(store.close())
 
