@@ -68,8 +68,9 @@ def repair(disk: Disk, directory: str, tell: Callable[[Finding], None]) -> Repai
         OSError: It can't be read.
     """
     owner = Premises(disk, directory).owner
+    # Before the lock is taken, whose file would be made: it may be nobody's store.
+    check = Check(disk, directory)
     with _held(disk, directory):
-        check = Check(disk, directory)
         before = set()
         found = 0
         for finding in check.run():

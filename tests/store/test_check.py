@@ -76,6 +76,7 @@ class CleanTests(CheckCase):
                 self.check()
             with self.assertRaises(StorageError):
                 self.repair()
+            self.assertFalse(os.path.exists(f"{directory}/{LOCK}"))
 
     def test_in_use(self) -> None:
         """A store that a daemon uses isn't repaired."""
