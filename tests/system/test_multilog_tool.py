@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from tests.system.multilog_tools import OURS, PATIENCE, Logger, LoggerCase
+
+NOBODY = 65534
+#: Not every user may read our Python's files: so all is imported before.
+AS_NOBODY = f"""
+import os, sys
+from harpcaller.supervise.multilog.command import main
+os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
+sys.exit(main(["."]))
+"""
 
 
 class InputTests(LoggerCase):
@@ -298,3 +310,45 @@ class ProcessorTests(LoggerCase):
         self.assertEqual(0, logger.wait())
         self.assertEqual("multilog: warning: processor failed in ./main, pausing\n", logger.said())
         self.assertEqual([b"a\n"], [path.read_bytes() for path in self.old()])
+
+    def test_no_state(self) -> None:
+        """Without its files it can't be started; that's told, and tried again."""
+        logger = self.logger("!cat", "./main")
+        self.until(lambda: (self.main / "current").exists())
+        (self.main / "state").unlink()
+        self.rotated(logger)
+        self.until(logger.said)
+        (self.main / "state").touch()
+        logger.kill(signal.SIGTERM)
+        self.assertEqual(0, logger.wait())
+        self.assertEqual(
+            "multilog: warning: unable to run cat in ./main, pausing: file does not exist\n",
+            logger.said(),
+        )
+        self.assertEqual([b"a\n"], [path.read_bytes() for path in self.old()])
+
+
+class StrangersTests(LoggerCase):
+    """Files of another user's."""
+
+    def test_put_away(self) -> None:
+        """They are put away, even where the system forbids a second name for them."""
+        if os.geteuid() != 0:
+            self.skipTest("only root can make another user's files")
+        # Not in trial's folder: that user has to get there.
+        folder = Path(tempfile.mkdtemp(prefix="multilog-"))
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "current").write_bytes(b"root's\n")
+        os.chown(folder, NOBODY, NOBODY)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", AS_NOBODY],
+            cwd=folder,
+            input=b"a\n",
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        self.assertEqual((0, b""), (done.returncode, done.stderr))
+        (old,) = folder.glob("@*")
+        self.assertEqual((b"root's\n", ".u"), (old.read_bytes(), old.suffix))
+        self.assertEqual(b"a\n", (folder / "current").read_bytes())
