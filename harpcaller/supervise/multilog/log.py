@@ -84,6 +84,8 @@ class Log:
                 patterns.append(action)
             else:
                 self._sinks.append((Selection(patterns), self._sink(action, show, start)))
+        # Where two actions write to one place, it matters that each line goes to both in turn.
+        self._line_by_line = sum(isinstance(action, Show) for action in script.actions) > 1
 
     def _sink(
         self, action: Show | Keep | Append, show: Callable[[bytes], None], start: StartProcessor
@@ -167,6 +169,9 @@ class Log:
         """Give each piece to those that get it."""
         for piece in pieces:
             match piece:
+                case Whole(data) if self._line_by_line:
+                    for line in data[:-1].split(b"\n"):
+                        yield from self._judge(line + b"\n")
                 case Whole(data):
                     yield from self._judge(data)
                 case Begun(data):

@@ -51,6 +51,12 @@ class ActionTests(DirectoryCase):
         self.assertEqual([b"z" * 200 + b"...\n"], self.desk.shown[1:])
         log.end()
 
+    def test_shown_twice(self) -> None:
+        """Each line goes through all actions before the next does."""
+        log = self.desk.log("e -b e")
+        log.feed(b"a\nb\n\r\nc\n")
+        self.assertEqual(b"a\na\nb\n\r\n\r\nc\nc\n", b"".join(self.desk.shown))
+
     def test_status_file(self) -> None:
         """It begins with the last selected line, 1001 bytes; a longer file keeps what follows."""
         status = self.desk.folder / "status"
