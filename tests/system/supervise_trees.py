@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from twisted.trial.unittest import TestCase
 
 from harpcaller.supervise import harpsv
-from harpcaller.supervise.links import make_links
+from harpcaller.supervise.links import SCRIPT, make_links
 from harpcaller.supervise.tools.seen_json import encode_seen
 from harpcaller.supervise.tools.svstat import look_at
 
@@ -49,6 +50,12 @@ class TreeCase(TestCase):
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.ours = str(self.folder / "bin")
         make_links(self.ours, sorted({*harpsv.BARE, *harpsv.FULL} - harpsv.OWN))
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:
+            # What measures is an installed package, for which the links don't look.
+            (self.folder / "bin" / SCRIPT).write_text(
+                f"#!{sys.executable}\nimport sys\n"
+                "from harpcaller.supervise.harpsv import main\nsys.exit(main())\n"
+            )
         self.services = self.folder / "services"
         self.services.mkdir()
         self._started: list[subprocess.Popen[bytes]] = []

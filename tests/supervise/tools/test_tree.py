@@ -1,0 +1,162 @@
+"""A directory of services: what comes, what goes, and the pipes to their logs."""
+
+from __future__ import annotations
+
+import os
+
+from harpcaller.supervise.machine.restarts import Ending
+from harpcaller.supervise.tools.tree import Tree
+from tests.supervise.tools.fakes import FakeWorld
+
+ENDED = Ending(0, None)
+
+
+class TreeTests(FakeWorld):
+    def setUp(self) -> None:
+        super().setUp()
+        self.complaints: list[str] = []
+        root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, root)
+        self.tree = Tree(root, self.around, self.complaints.append)
+        self.addCleanup(self.end)
+
+    def end(self) -> None:
+        """Let everything end, so that nothing stays open."""
+        if not self.tree.is_stopping:
+            self.tree.stop(1.0)
+        for _round in range(3):
+            for pid in list(self.loop.children):
+                self.loop.dies(pid, ENDED)
+            self.loop.pass_time(30.0)
+
+    def started(self) -> list[str]:
+        """Give the folders' names in which something was started."""
+        return [os.fsdecode(program.complaint).split()[-1] for program in self.door.started]
+
+    def test_folders_are_services(self) -> None:
+        """Files aren't, nor what begins with a dot; a link that leads nowhere is told."""
+        for name in ("one", "two", ".hidden"):
+            self.make(name)
+        (self.root / "file").write_text("")
+        (self.root / "nowhere").symlink_to("missing")
+        self.tree.scan()
+        self.assertEqual({"one/run", "two/run"}, set(self.started()))
+        self.assertEqual(["unable to stat nowhere: file does not exist"], self.warnings)
+        self.tree.scan()
+        self.assertEqual(2, len(self.door.started))
+
+    def test_two_names_are_one_service(self) -> None:
+        """Identity is the directory's, not the name's; renaming changes nothing."""
+        self.make("one")
+        (self.root / "other").symlink_to("one")
+        self.tree.scan()
+        self.assertEqual(1, len(self.door.started))
+        (self.root / "one").rename(self.root / "renamed")
+        self.tree.scan()
+        self.assertEqual(1, len(self.door.started))
+
+    def test_log_reads_what_the_service_writes(self) -> None:
+        """They are joined by a pipe that outlives them."""
+        self.make("web", log__run="")
+        self.tree.scan()
+        main, log = self.door.started
+        self.assertEqual((["web/run", "web/log/run"]), self.started())
+        self.assertEqual(([1], [0]), (list(main.descriptors), list(log.descriptors)))
+        os.write(main.descriptors[1], b"hello")
+        self.assertEqual(b"hello", os.read(log.descriptors[0], 10))
+
+    def test_log_that_comes_later(self) -> None:
+        """It is supervised at the next scan; the service writes to it from its next start on."""
+        self.make("web")
+        self.tree.scan()
+        self.assertEqual({}, self.door.started[0].descriptors)
+        self.make("web", log__run="")
+        self.tree.scan()
+        self.assertEqual(["web/run", "web/log/run"], self.started())
+        self.loop.pass_time(2.0)
+        self.loop.dies(2**30 + 1, ENDED)
+        self.assertEqual([1], list(self.door.started[2].descriptors))
+
+    def test_log_that_is_a_file(self) -> None:
+        """It is told, as in the original, and the service runs."""
+        self.make("web", log="")
+        self.tree.scan()
+        self.assertEqual(["unable to chdir to web/log: not a directory"], self.complaints)
+        self.assertEqual(["web/run"], self.started())
+
+    def test_removed_service_runs_on(self) -> None:
+        """Until somebody ends it; put back, it begins afresh."""
+        elsewhere = self.root / ".elsewhere"
+        self.make("web", log__run="").rename(elsewhere)
+        link = self.root / "web"
+        link.symlink_to(elsewhere)
+        self.tree.scan()
+        link.unlink()
+        self.tree.scan()
+        self.command(".elsewhere", "x")
+        self.loop.dies(2**30 + 1, ENDED)
+        self.tree.scan()
+        self.command(".elsewhere/log", "x")
+        self.loop.dies(2**30 + 2, ENDED)
+        self.tree.scan()
+        self.assertEqual(2, len(self.door.started))
+        link.symlink_to(elsewhere)
+        self.tree.scan()
+        self.assertEqual(4, len(self.door.started))
+
+    def test_exited_service_is_taken_again(self) -> None:
+        """Its directory is still there, so it is supervised at the next scan."""
+        self.make("web", down="")
+        self.tree.scan()
+        self.command("web", "x")
+        self.assertEqual({}, self.loop.watched)
+        self.tree.scan()
+        self.assertEqual(1, len(self.loop.watched))
+
+    def test_others_wait_for_what_changes(self) -> None:
+        """What needs another starts as soon as that is up, without waiting for its look."""
+        self.make("a-web", needs__db="")
+        self.tree.scan()
+        self.assertEqual([], self.started())
+        self.make("db")
+        self.tree.scan()
+        self.loop.pass_time(0.0)
+        self.assertEqual(["db/run", "a-web/run"], self.started())
+
+    def test_end_is_services_first(self) -> None:
+        """Logs end when they have read everything, and nothing is scanned any more."""
+        self.make("web", log__run="")
+        self.tree.scan()
+        _main, log = self.door.started
+        reading = os.dup(log.descriptors[0])
+        self.tree.stop(5.0)
+        self.assertFalse(self.loop.stopped)
+        self.loop.dies(2**30 + 1, ENDED)
+        os.set_blocking(reading, False)
+        self.assertEqual(b"", os.read(reading, 1), "the log is at the end of its input")
+        os.close(reading)
+        self.tree.scan()
+        self.assertFalse(self.loop.stopped)
+        self.loop.dies(2**30 + 2, ENDED)
+        self.assertTrue(self.loop.stopped)
+        self.assertEqual(2, len(self.door.started))
+
+    def test_end_with_nothing(self) -> None:
+        """An empty directory is kept until the end is asked for, and ends at once."""
+        self.tree.scan()
+        self.assertFalse(self.loop.stopped)
+        self.tree.stop(5.0)
+        self.assertTrue(self.loop.stopped)
+
+    def test_end_of_a_log_alone(self) -> None:
+        """A service whose own supervision has ended doesn't keep its log from ending; one that
+        goes on reading is told."""
+        self.make("web", down="", log__run="")
+        self.tree.scan()
+        self.command("web", "x")
+        self.tree.stop(5.0)
+        self.assertFalse(self.loop.stopped)
+        self.loop.pass_time(11.0)
+        self.tree.kill()
+        self.loop.dies(2**30 + 1, ENDED)
+        self.assertTrue(self.loop.stopped)
