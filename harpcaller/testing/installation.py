@@ -163,10 +163,14 @@ class Installation:
 
     def start(self, name: str, command: Sequence[str]) -> Daemon:
         """Start a daemon of ours, its output in NAME.log."""
+        return self.start_as(name, our_command(*command))
+
+    def start_as(self, name: str, command: Sequence[str]) -> Daemon:
+        """Start a daemon by another program, its output in NAME.log."""
         log = self.folder / f"{name}.log"
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                our_command(*command),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
