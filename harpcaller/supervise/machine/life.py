@@ -250,7 +250,8 @@ class Child:
     def _tell_to_end(self, _event: DownWanted, now: float) -> State:
         self.want = Want.DOWN
         self._asked = True
-        if not self._stopping and self.rules.kill_after_seconds is not None:
+        if self.due is None and self.rules.kill_after_seconds is not None:
+            # Told again, it gets no longer; but it may be only now that there is a limit.
             self.due = now + self.rules.kill_after_seconds
         self._stopping = True
         # One that is paused has to wake up to hear it.

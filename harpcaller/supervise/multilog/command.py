@@ -43,13 +43,16 @@ def main(arguments: Sequence[str]) -> int:
         monotonic=time.monotonic,
         start=starter(environment()),
     )
-    log.open()
-    settle(log, signals)
-    while data := read(log, signals):
-        log.feed(data)
+    try:
+        log.open()
         settle(log, signals)
-    log.end()
-    settle(log, signals)
+        while data := read(log, signals):
+            log.feed(data)
+            settle(log, signals)
+        log.end()
+        settle(log, signals)
+    except MemoryError:
+        raise fatal("multilog", "out of memory") from None
     return 0
 
 

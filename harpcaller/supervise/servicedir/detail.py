@@ -13,7 +13,8 @@ import signal
 from typing import NamedTuple
 
 from harpcaller.supervise.machine.restarts import Ending
-from harpcaller.supervise.servicedir.status import Status, label
+from harpcaller.supervise.servicedir.status import Status
+from harpcaller.supervise.tai64n.labels import packed
 
 #: A file that is longer wasn't written by us.
 MAX_SIZE = 65536
@@ -50,7 +51,7 @@ class Detail(NamedTuple):
 
     def belongs_to(self, status: Status) -> bool:
         """Tell whether this is about the same process, or its absence."""
-        return self.pid == status.pid and self.stamp == label(status.changed).hex()
+        return self.pid == status.pid and self.stamp == packed(status.changed).hex()
 
 
 def signal_name(number: int) -> str:

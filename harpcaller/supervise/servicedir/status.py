@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-#: TAI64 of the Unix epoch as the original has it: ten seconds, and leap seconds never counted.
-_EPOCH = 2**62 + 10
+from harpcaller.supervise.tai64n.labels import PACKED_LENGTH, from_packed, packed
 
 SIZE = 18
 
@@ -56,17 +55,10 @@ class Status(NamedTuple):
         return self.changed // 10**9
 
 
-def label(nanoseconds: int) -> bytes:
-    """Give the 12 bytes that stand for a Unix time."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    # A clock may be wrong by more than a life time; the label has room for any.
-    return ((_EPOCH + seconds) % 2**64).to_bytes(8, "big") + rest.to_bytes(4, "big")
-
-
 def encode_status(status: Status) -> bytes:
     """Give the 18 bytes."""
     return (
-        label(status.changed)
+        packed(status.changed)
         + (status.pid & 0xFFFFFFFF).to_bytes(4, "little")
         + bytes((status.is_paused and status.pid != 0, status.want))
     )
@@ -80,10 +72,9 @@ def decode_status(data: bytes) -> Status:
     """
     if len(data) < SIZE:
         raise NotStatus(f"{len(data)} bytes where at least {SIZE} are expected")
-    seconds = int.from_bytes(data[:8], "big") - _EPOCH
+    changed = from_packed(data[:PACKED_LENGTH])
     pid = int.from_bytes(data[12:16], "little")
     encore = None
     if len(data) in _ENCORE_SIZES and data[18] < len(_ENCORE_STATES) and data[19] == 0:
         encore = _ENCORE_STATES[data[18]]
-    nanoseconds = int.from_bytes(data[8:12], "big")
-    return Status(seconds * 10**9 + nanoseconds, pid, data[16] != 0, data[17], encore)
+    return Status(changed, pid, data[16] != 0, data[17], encore)

@@ -29,8 +29,7 @@ def label(nanoseconds: int) -> bytes:
     Args:
         nanoseconds: Unix time, in nanoseconds; may be negative.
     """
-    seconds, rest = divmod(nanoseconds, _SECOND)
-    return b"@%016x%08x" % (EPOCH + seconds, rest)
+    return b"@" + packed(nanoseconds).hex().encode()
 
 
 def from_label(text: bytes) -> int:
@@ -52,7 +51,8 @@ def packed(nanoseconds: int) -> bytes:
         nanoseconds: Unix time, in nanoseconds; may be negative.
     """
     seconds, rest = divmod(nanoseconds, _SECOND)
-    return (EPOCH + seconds).to_bytes(8, "big") + rest.to_bytes(4, "big")
+    # A clock may be wrong by more than there is time: it goes round then.
+    return ((EPOCH + seconds) % 2**64).to_bytes(8, "big") + rest.to_bytes(4, "big")
 
 
 def from_packed(data: bytes) -> int:

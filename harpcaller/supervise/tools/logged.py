@@ -9,7 +9,6 @@ ends it at the end of a line.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 from collections.abc import Callable, Mapping
 
@@ -18,7 +17,7 @@ from harpcaller.supervise.machine.restarts import Ending
 from harpcaller.supervise.messages import FAILED, Ended, fatal, say
 from harpcaller.supervise.multilog.log import Log
 from harpcaller.supervise.multilog.processor import starter
-from harpcaller.supervise.multilog.script import parse
+from harpcaller.supervise.multilog.script import Script, parse_file
 from harpcaller.supervise.servicedir.folder import Folder, read_beginning
 from harpcaller.supervise.servicedir.settings import Settings
 from harpcaller.supervise.tools.bodies import Heard
@@ -35,14 +34,14 @@ _FATAL = frozenset(
 )
 
 
-def words_of(name: str, script: bytes) -> list[bytes]:
-    """Read a script's file: its words, quoted as for a shell, without comments.
+def read_script(name: str, text: bytes) -> Script:
+    """Read a script's file.
 
     Raises:
         Ended: A quotation has no end.
     """
     try:
-        return [os.fsencode(word) for word in shlex.split(os.fsdecode(script), comments=True)]
+        return parse_file(text)
     except ValueError as error:
         raise fatal("multilog", f"{name}/{SCRIPT}: {error}") from None
 
@@ -92,7 +91,7 @@ class LoggedHere:
         script = read_beginning(SCRIPT, _LONGEST_SCRIPT, self._folder.fd)
         name = self._folder.name
         log = Log(
-            parse(words_of(name, script)),
+            read_script(name, script),
             at=self._folder.fd,
             clock=self._wall,
             monotonic=self._loop.clock,
@@ -128,6 +127,12 @@ class LoggedHere:
         except Ended as error:
             say(error.line)
             self._die_soon(Ending(error.exit_code, None))
+        except MemoryError:
+            # A new one finds its directories as after a kill, and room, maybe.
+            if self._log is not None:
+                self._log.release()
+            say("multilog: fatal: out of memory")
+            self._die_soon(Ending(FAILED, None))
 
     def _settle(self) -> None:
         """See what the log waits for, and wait for that."""

@@ -19,8 +19,9 @@ from harpcaller.supervise.servicedir.control import decode_commands
 from harpcaller.supervise.servicedir.detail import Detail, in_words, signal_name
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
 from harpcaller.supervise.servicedir.settings import Settings
-from harpcaller.supervise.servicedir.status import Status, label
+from harpcaller.supervise.servicedir.status import Status
 from harpcaller.supervise.spawn.door import Door, Program
+from harpcaller.supervise.tai64n.labels import packed
 from harpcaller.supervise.tools.bodies import Body, Process
 from harpcaller.supervise.tools.loop import Loop, Timer
 from harpcaller.supervise.tools.needs import missing
@@ -147,8 +148,7 @@ class Supervised:
         """Let it end at once."""
         if self.child.pid:
             self._body.send(9)
-        if self._finish_pid:
-            self._kill_finish()
+        self._kill_finish()
 
     def look_again(self) -> None:
         """Something has changed that it may have waited for."""
@@ -212,7 +212,7 @@ class Supervised:
     def _detail(self) -> Detail:
         child = self.child
         return Detail(
-            stamp=label(self._stamp).hex(),
+            stamp=packed(self._stamp).hex(),
             pid=child.pid,
             state=child.state.value,
             uptime=self._since,
@@ -319,8 +319,10 @@ class Supervised:
         self._tell(events.Finished(ending))
 
     def _kill_finish(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self._finish_pid, 9)
+        # One that couldn't be started has no number, and 0 would be all of our process group.
+        if self._finish_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._finish_pid, 9)
 
     def _raise_alarm(self) -> None:
         loop = self._around.loop

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from enum import Enum
 
-from harpcaller.supervise.messages import say
+from harpcaller.supervise.messages import reason, say
 from harpcaller.supervise.servicedir.detail import in_words
 from harpcaller.supervise.servicedir.seen import NotRunning, NotSeen, Seen, look
 
@@ -63,8 +63,14 @@ def wait(goal: str, paths: Sequence[str], leaves: bool, deadline: float | None) 
         leaves: As for :func:`progress`.
         deadline: Until when, on the monotonic clock; None: for ever.
     """
-    open_ = {path: os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for path in paths}
+    open_ = {}
     code = 0
+    for path in paths:
+        try:
+            open_[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            say(f"svc: warning: unable to chdir to {path}: {reason(error)}")
+            code = IN_VAIN
     while True:
         for path, start in list(open_.items()):
             seen = _look(start)

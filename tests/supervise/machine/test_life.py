@@ -446,6 +446,17 @@ class WantTests(SynchronousTestCase):
         self.assertEqual([Send(signal.SIGKILL)], child.happened(TimeCame(), 5.0))
         self.assertIsNone(child.due)
 
+    def test_kill_follows_with_a_later_time_out(self) -> None:
+        """One that was told to end without a time-out gets one when all are to end."""
+        child = Child()
+        child.happened(UpWanted(), 0.0)
+        child.happened(Started(7), 0.0)
+        child.happened(DownWanted(), 1.0)
+        child.rules = WELL
+        child.happened(DownWanted(), 10.0)
+        self.assertEqual(15.0, child.due)
+        self.assertEqual([Send(signal.SIGKILL)], child.happened(TimeCame(), 15.0))
+
     def test_no_kill_without_time_out(self) -> None:
         """As in the original, nobody is killed for taking his time."""
         child = Child()

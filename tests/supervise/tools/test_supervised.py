@@ -53,6 +53,14 @@ class RefusalTests(FakeWorld):
         self.loop.pass_time(0.0)
         self.assertEqual([b"./run", b"./run"], self.door.names)
 
+    def test_no_process_to_kill(self) -> None:
+        """A finish script that couldn't be started isn't killed: that would hit everybody."""
+        service = self.supervised("it", finish="")
+        self.door.refusals = [OSError(errno.EAGAIN, "")]
+        self.loop.dies(service.child.pid, FAILED)
+        service.kill()
+        self.assertIs(State.FINISHING, service.child.state)
+
     def test_status_that_cannot_be_written(self) -> None:
         """It is told each time, and the service is kept up."""
         service = self.supervised("it")
