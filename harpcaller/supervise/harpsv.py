@@ -34,13 +34,14 @@ BARE = {
     "svok": "harpcaller.supervise.tools.svok",
     "svstat": "harpcaller.supervise.tools.svstat",
     "readproctitle": "harpcaller.supervise.tools.readproctitle",
+    "status": "harpcaller.supervise.tools.status",
 }
 
 #: Tools that need installed packages, with their modules.
 FULL: dict[str, str] = {}
 
 #: Tools that daemontools hasn't; there are no links for them.
-OWN = frozenset({"run-as"})
+OWN = frozenset({"run-as", "status"})
 
 HELP = """\
 Usage: harpsv TOOL [ARGUMENT ...]
