@@ -88,11 +88,19 @@ def go_first() -> None:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
-def die_with(keeper: int) -> None:
-    """Let the kernel kill this process, a keeper's worker, when its keeper is killed."""
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent dies.
+
+    It holds until this process becomes another user, and isn't for its children.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != keeper:  # it was killed before
+    if os.getppid() != parent:  # it died before
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def live_on() -> None:
+    """Undo :func:`die_with`."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def _leave(code: int) -> NoReturn:

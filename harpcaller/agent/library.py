@@ -6,9 +6,10 @@ file that doesn't load changes nothing.  A template that dies by itself is repla
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from harpcaller.agent.orders import Load
@@ -28,7 +29,7 @@ class NotLoading(HarpcallerError):
 
 #: Starts a template and waits until it has loaded; :class:`NotLoading` if it doesn't.
 #: The second argument is called if the template dies later.
-Starter = Callable[[Load, Callable[[], None]], Awaitable[ITemplate]]
+Starter = Callable[[Load, Callable[[], None]], Coroutine[Deferred[Any], Any, ITemplate]]
 
 
 class Library:
@@ -55,6 +56,7 @@ class Library:
         self._delay = FIRST_DELAY
         self._stopped = False
         self._leaving: set[ITemplate] = set()
+        self._starting: set[Deferred[ITemplate]] = set()
 
     async def load(self, order: Load) -> bool:
         """Put the procedures of a file in force.
@@ -62,6 +64,8 @@ class Library:
         Returns:
             Whether that went well; if not, it is in the log and nothing has changed.
         """
+        if self._stopped:
+            return False
         self._order = order
         self._loads += 1
         load = self._loads
@@ -72,18 +76,27 @@ class Library:
             if template is not None:
                 self._lost(template)
 
+        starting = Deferred.fromCoroutine(self._starter(order, died))
+        self._starting.add(starting)
         try:
-            template = await self._starter(order, died)
+            template = await starting
+        except CancelledError:
+            if self._stopped:
+                return False
+            raise
         except NotLoading as error:
             self._log.error("agent.procedures_not_loaded", error=str(error), file=order.file)
             self.problem = str(error)
             return False
-        if load != self._loads or self._stopped:
+        finally:
+            self._starting.discard(starting)
+        if load != self._loads:
             self._let_go(template)  # overtaken by a later load
             return False
         old, self._current = self._current, template
         self.problem = None
         self._delay = FIRST_DELAY
+        self._forget_retry()  # the old one may have died meanwhile
         if old is not None:
             self._let_go(old)
         self._log.info(
@@ -140,6 +153,8 @@ class Library:
         """Have no procedures in force any more; waits for all template processes' end."""
         self._stopped = True
         self._forget_retry()
+        for starting in list(self._starting):
+            starting.cancel()
         old, self._current = self._current, None
         if old is not None:
             self._let_go(old)

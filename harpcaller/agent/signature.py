@@ -96,8 +96,7 @@ def _wants_info(annotation: object, names: Mapping[str, Any]) -> bool:
     """
     if isinstance(annotation, str):
         try:
-            # The file itself was run with the same rights.
-            annotation = eval(annotation, dict(names))  # noqa: S307
+            annotation = eval(annotation, dict(names))  # noqa: S307 - the file was run as well
         except Exception:  # noqa: BLE001 - a name that is only there for type checkers
             assert isinstance(annotation, str)
             return annotation.rpartition(".")[2] == CallInfo.__name__

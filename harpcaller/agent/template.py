@@ -308,6 +308,8 @@ def serve(control: socket.socket) -> int:
     order = _first_order(control, buffer)
     if order is None:
         return 0
+    # As long as it runs others' code, it can't hear that the agent is gone.
+    keeper.die_with(os.getppid())
     try:
         procedures = load(order.file, order.prepend, order.append)
         descriptions = procedures.descriptions()
@@ -317,6 +319,7 @@ def serve(control: socket.socket) -> int:
         _flush()
         control.sendall(encode_line(NotLoaded(str(error))))
         return 1
+    keeper.live_on()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

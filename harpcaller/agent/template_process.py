@@ -163,9 +163,12 @@ class TemplateProcess:
         self.kill()
 
     def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
+        with ExitStack() as ours_unless_started, ExitStack() as theirs:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            theirs.callback(os.close, null)
+            ours, control = socket.socketpair()
+            ours_unless_started.enter_context(ours)
+            theirs.enter_context(control)
             self._transport = self._reactor.spawnProcess(
                 _Life(self, PrintedLines(self._log, "agent.template_printed", {}, self._reactor)),
                 COMMAND[0].encode(),
@@ -174,15 +177,10 @@ class TemplateProcess:
                     key.encode(errors="surrogateescape"): value.encode(errors="surrogateescape")
                     for key, value in self._environment.items()
                 },
-                childFDs={0: null, 1: "r", 2: "r", 3: theirs.fileno()},
+                childFDs={0: null, 1: "r", 2: "r", 3: control.fileno()},
             )
             self._alive = True
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(null)
+            _ = ours_unless_started.pop_all()
         adopt(self._reactor, ours, self._control)
 
     # What is asked of it.

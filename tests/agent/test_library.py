@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from harpcaller.agent.library import FIRST_DELAY, Library, NotLoading
 from harpcaller.agent.orders import Load
@@ -98,6 +98,21 @@ class LibraryTests(HouseCase):
         self.starting[-1].callback(FakeTemplate({"x": described("x")}))
         self.assertEqual("x", self.library.find("x").name)
 
+    def test_dies_while_another_is_loaded(self) -> None:
+        """If another is on its way already, none is started besides."""
+        self.loaded("old")
+        loading = self.load()
+        self.lost[0]()
+        self.starting[-1].callback(FakeTemplate({"x": described("x")}))
+        self.assertTrue(self.successResultOf(loading))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_loading_is_given_up(self) -> None:
+        """Whoever waits for a load can give it up."""
+        loading = self.load()
+        loading.cancel()
+        self.failureResultOf(loading, CancelledError)
+
     def test_death_of_an_old_template(self) -> None:
         """That a replaced template ends is nothing to act upon."""
         self.loaded("old")
@@ -120,15 +135,15 @@ class LibraryTests(HouseCase):
         self.assertEqual("y", self.library.find("y").name)
 
     def test_stop(self) -> None:
-        """After stop there is nothing, and what still loads is let go."""
+        """After stop there is nothing; what is being loaded is given up, and nothing else is."""
         template = self.loaded("x")
         loading = self.load()
         self.successResultOf(Deferred.fromCoroutine(self.library.stop()))
         self.assertTrue(template.retired)
-        late = FakeTemplate()
-        self.starting[-1].callback(late)
+        self.assertTrue(self.starting[-1].called, "cancelled")
         self.assertFalse(self.successResultOf(loading))
-        self.assertTrue(late.retired)
+        self.assertFalse(self.successResultOf(self.load()))
+        self.assertEqual(2, len(self.starting))
 
     def test_stop_waits_for_replaced_ones(self) -> None:
         """Stop waits for old templates, too, which may have calls yet."""

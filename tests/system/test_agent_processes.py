@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,22 @@ from harpcaller.agent.orders import Load
 from harpcaller.wire.ending import Failed, Raised, Returned
 from harpcaller.wire.values import Raw, decode
 from tests.system.agent_processes import Events, ProcessCase, is_running, reactor
+
+#: What an agent does to have a procedures file loaded, its other work left out.
+AGENT = """
+import socket, subprocess, sys
+from harpcaller.agent.orders import Load, encode_line
+from harpcaller.agent.template_process import COMMAND
+
+ours, theirs = socket.socketpair()
+# The shell puts it where the template looks for it, and becomes the template.
+template = subprocess.Popen(
+    ["sh", "-c", f'exec "$@" 3<&{theirs.fileno()}', "sh", *COMMAND], pass_fds=[theirs.fileno()]
+)
+theirs.close()
+ours.sendall(encode_line(Load(sys.argv[1])))
+template.wait()
+"""
 
 PROCEDURES = """
 from __future__ import annotations
@@ -493,3 +510,25 @@ class TemplateTests(PlainCase):
         with self.assertRaises(NotLoading):
             await self.load()
         await self.template.gone()
+
+    def kill(self, pid: int) -> None:
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+
+    async def test_agent_is_killed_while_loading(self) -> None:
+        """A procedures file that loads for ever doesn't outlive an agent that is killed."""
+        number = Path(self.mktemp()).absolute()
+        self.file.write_text(
+            f"import os, time\nwith open({str(number)!r} + 'new', 'w') as stream:\n"
+            f"    stream.write(str(os.getpid()))\nos.rename(stream.name, {str(number)!r})\n"
+            "end = time.monotonic() + 200\nwhile time.monotonic() < end:\n    time.sleep(0.1)\n"
+        )
+        agent = subprocess.Popen([sys.executable, "-c", AGENT, str(self.file)])
+        self.addCleanup(agent.wait)
+        self.addCleanup(agent.kill)
+        while not number.exists():
+            await deferLater(reactor, 0.02)
+        template = int(number.read_text())
+        self.addCleanup(self.kill, template)
+        agent.kill()
+        await self.until_gone(template)

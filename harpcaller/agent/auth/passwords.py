@@ -113,7 +113,7 @@ def _replace(path: Path, content: bytes, before: os.stat_result | None) -> None:
             stream.flush()
             os.fsync(descriptor)
         os.replace(name, path)
-    except BaseException:
+    except BaseException:  # whatever it is, a ^C too, no copy of the hashes stays about
         with suppress(OSError):
             os.unlink(name)
         raise
