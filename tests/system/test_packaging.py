@@ -161,6 +161,17 @@ class Installed(Installation):
         return super().start(name, [str(program), *command[1:]])
 
 
+def tools_work(case: TestCase, links: Path, packages: Path) -> None:
+    """See that links to supervision's tools run, with the packages of this folder."""
+    case.assertEqual("x\n", run(links / "pgrphack", "echo", "x", folder=workshop()))
+    line = "@400000004d52960a0ebe121c test"
+    stamped = ["sh", "-c", f"echo {line} | TZ=UTC {str(links / 'tai64nlocal')!r}"]
+    case.assertEqual("2011-02-09 13:26:24.247337500 test\n", run(*stamped, folder=workshop()))
+    for tool in ("svc", "svstat"):
+        case.assertEqual("", run(links / tool, folder=workshop()))
+    case.assertIn(repr(str(packages)), (links / "harpsv-tool").read_text())
+
+
 class BuiltTests(TestCase):
     def test_sdist_is_complete(self) -> None:
         """From the sdist one can build, test, and read all there is to read."""
@@ -182,6 +193,7 @@ class BuiltTests(TestCase):
             "etc/demo/demo.py",
             "etc/harpcaller/harpcaller.toml",
             "etc/harpcaller/harpcaller.service",
+            "etc/sv/harpd/log/run",
             "tests/__init__.py",
             "tests/house.py",
             "tests/system/test_packaging.py",
@@ -223,6 +235,13 @@ class InstalledTests(TestCase):
         self.assertIn("usage: harpcallerd", environment.run("harpcallerd", "--help"))
         self.assertIn("--config", environment.run("harpd", "--help"))
         self.assertIn("--delete", environment.run("harpd-passwd", "--help"))
+        self.assertEqual(f"harpsv {__version__}\n", environment.run("harpsv", "--version"))
+
+    def test_links_lead_to_it(self) -> None:
+        """The names that supervision's tools have elsewhere run what is installed here."""
+        links = workshop() / "links"
+        installed().run("harpsv", "--link", links)
+        tools_work(self, links, installed().packages)
 
     def test_twistd_knows_both_daemons(self) -> None:
         """The plugins are found, also at the second start, from Twisted's cache of them."""
@@ -264,6 +283,12 @@ class InstalledTests(TestCase):
 
 
 class EditableTests(TestCase):
+    def test_links_lead_to_the_checkout(self) -> None:
+        """So that a change to a tool is tried through its link at once."""
+        links = workshop() / "links to the checkout"
+        edited().run("python", "-m", "harpcaller.supervise.harpsv", "--link", links)
+        tools_work(self, links, sources())
+
     def test_keeps_the_plugins(self) -> None:
         """A developer's installation has both daemons and Twisted's own plugins, from anywhere."""
         environment = edited()
