@@ -123,6 +123,19 @@ class IJobStore(Interface):
 
 
 @attrs.frozen
+class HostTLS:
+    """What is special about one agent's certificate.
+
+    Attributes:
+        fingerprint: Its SHA-256 in hexadecimal digits: this certificate and no other.
+        name: What it is to name instead of the host, and must, if a CA signed it.
+    """
+
+    fingerprint: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen
 class Host:
     """An agent's place and what it wants to hear; ``repr`` never shows the password."""
 
@@ -130,6 +143,7 @@ class Host:
     address: str
     port: int
     credentials: Credentials = attrs.field(repr=False)
+    tls: HostTLS = HostTLS()
 
 
 class IHosts(Interface):

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from harpcaller.call.trust import Presented, Trust, objection
-from harpcaller.interfaces import Host
+from harpcaller.errors import HarpcallerError
+from harpcaller.interfaces import Host, HostTLS
+
+
+class UnusableIdentity(HarpcallerError):
+    """The dispatcher's own certificate or key can't be used; the message says which and why."""
+
+
+#: What sessions are kept by: the place, and what is special about its certificate.
+_Key = tuple[str, str, int, HostTLS]
 
 #: The codes of X509_STORE_CTX_get_error(3) that a wrong setup brings most often.
 _FAULTS = {
@@ -55,6 +67,15 @@ class _KeptSession:
     expires: float
 
 
+@attrs.frozen
+class Identity:
+    """What agents are shown of the dispatcher, in PEM: its certificate with those of its signers
+    after it, and its key."""
+
+    certificate: bytes
+    key: bytes = attrs.field(repr=False)
+
+
 class AgentContext:
     """What the TLS connections of one generation of trust share.
 
@@ -62,15 +83,22 @@ class AgentContext:
         trust: Who is believed; a changed policy gets a context of its own, so that no
             session outlives what it was accepted by.
         now: The wall clock, in Unix seconds.
+        identity: What agents are shown that ask for it; None for nothing.
+
+    Raises:
+        UnusableIdentity: It can't be shown.
     """
 
     #: How many agents' sessions are kept.
     MAX_SESSIONS = 10_000
 
-    def __init__(self, trust: Trust, now: Callable[[], float]) -> None:
+    def __init__(
+        self, trust: Trust, now: Callable[[], float], identity: Identity | None = None
+    ) -> None:
         self.trust = trust
+        self.identity = identity
         self._now = now
-        self._sessions: dict[tuple[str, str, int], _KeptSession] = {}
+        self._sessions: dict[_Key, _KeptSession] = {}
         # Not the connection's app data: that is Twisted's.
         self._verdicts: WeakKeyDictionary[SSL.Connection, _Verdict] = WeakKeyDictionary()
         self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -86,6 +114,31 @@ class AgentContext:
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         for authority in trust.authorities or ():
             store.add_cert(crypto.X509.from_cryptography(authority))
+        if identity is not None:
+            self._show(identity)
+
+    def _show(self, identity: Identity) -> None:
+        try:
+            first, *signers = x509.load_pem_x509_certificates(identity.certificate)
+            self._context.use_certificate(first)
+            for signer in signers:
+                self._context.add_extra_chain_cert(signer)
+        except (ValueError, SSL.Error):
+            raise UnusableIdentity("cert_file: expected PEM certificates") from None
+        try:
+            key = load_pem_private_key(identity.key, password=None)
+            # One of a kind that OpenSSL doesn't use is a TypeError.
+            self._context.use_privatekey(cast(Any, key))
+            self._context.check_privatekey()
+        except (TypeError, ValueError):
+            wanted = "expected a PEM private key without a passphrase"
+            raise UnusableIdentity(f"key_file: {wanted}") from None
+        except SSL.Error:
+            raise UnusableIdentity("key_file: not the key of cert_file") from None
+
+    def is_like(self, other: AgentContext) -> bool:
+        """Tell whether another believes and shows the same, so that sessions may go on."""
+        return (self.trust, self.identity) == (other.trust, other.identity)
 
     def connection(self, host: Host) -> AgentTLS:
         """Prepare the TLS side of a connection to this host."""
@@ -110,8 +163,9 @@ class AgentContext:
         connection = SSL.Connection(self._context, None)
         connection.set_connect_state()
         verdict = self._verdicts[connection] = _Verdict()
-        if _server_name(host.hostname) and not _all_numeric(host.hostname):
-            connection.set_tlsext_host_name(host.hostname.encode("ascii"))
+        name = host.tls.name or host.hostname
+        if _server_name(name) and not _all_numeric(name):
+            connection.set_tlsext_host_name(name.encode("ascii"))
         kept = self._sessions.get(_key(host))
         if kept is not None and kept.expires <= self._now():
             del self._sessions[_key(host)]
@@ -131,8 +185,8 @@ class AgentContext:
         self._sessions[_key(host)] = _KeptSession(session, expires)
 
 
-def _key(host: Host) -> tuple[str, str, int]:
-    return host.hostname, host.address, host.port
+def _key(host: Host) -> _Key:
+    return host.hostname, host.address, host.port, host.tls
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -3,16 +3,19 @@
 * with CAs: the chain leads to one of them;
 * with known certificates: the leaf is one of these, byte for byte; it counts for itself
   alone and is nobody's CA;
-* with both, either will do; with neither, any certificate.
+* with both, either will do; with neither, any certificate;
+* a host whose entry in the registry tells a fingerprint has that certificate and no other; one
+  whose entry tells a name has one that a CA signed for that name, or a known one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
@@ -62,15 +65,26 @@ class Presented:
 
 def objection(trust: Trust, presented: Presented, host: Host) -> str | None:
     """Decide: give the reason not to talk to this agent, or None."""
-    if trust.anybody:
+    if host.tls.fingerprint is not None:
+        shown = presented.certificate.fingerprint(SHA256()).hex()
+        if shown == host.tls.fingerprint:
+            return None
+        return "the agent's certificate is not the one that the registry tells"
+    if trust.anybody and host.tls.name is None:
         return None
     if trust.known is not None and presented.certificate.public_bytes(Encoding.DER) in trust.known:
         return None
     if trust.authorities is None:
+        if trust.anybody:
+            return "the registry tells the certificate's name, but no CA to believe is configured"
         return "the agent's certificate is not one of the known ones"
     if presented.chain_fault is not None:
         return f"the agent's certificate is not acceptable: {presented.chain_fault}"
-    if trust.verify_hostname and not _names(presented.certificate, host):
+    if host.tls.name is not None:
+        if _names(presented.certificate, [host.tls.name]):
+            return None
+        return f"the agent's certificate doesn't name {host.tls.name} in its subjectAltName"
+    if trust.verify_hostname and not _names(presented.certificate, [host.hostname, host.address]):
         return (
             f"the agent's certificate names neither {host.hostname} nor {host.address}"
             " in its subjectAltName"
@@ -78,13 +92,13 @@ def objection(trust: Trust, presented: Presented, host: Host) -> str | None:
     return None
 
 
-def _names(certificate: x509.Certificate, host: Host) -> bool:
-    """Tell whether the certificate names the host by its registry name or address.
+def _names(certificate: x509.Certificate, names: Iterable[str]) -> bool:
+    """Tell whether the certificate names the host by one of these names or addresses.
 
     Fails closed: service_identity tells of a certificate without a subjectAltName by an
     exception of another family than that of one with the wrong names.
     """
-    for name in {host.hostname, host.address}:
+    for name in names:
         try:
             wanted = IPAddress_ID(name) if _is_address(name) else DNS_ID(name)
             if verify_service_identity(extract_patterns(certificate), [wanted], []):

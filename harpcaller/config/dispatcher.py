@@ -78,6 +78,8 @@ class Settings:
         audit_log: A file where calls are told of once more.
         ca_file: CAs that agents' certificates may lead to, in PEM.
         known_certs_file: Agents' certificates that are good as they are, in PEM.
+        cert_file: The dispatcher's own certificate, shown to agents that ask for one, in PEM.
+        key_file: Its key, in PEM.
         max_age_seconds: How long ended jobs are remembered; None is for ever.
         shutdown_grace_seconds: How long running jobs get to end when the daemon stops.
         max_request_size: The longest request line, in bytes.
@@ -96,6 +98,8 @@ class Settings:
     ca_file: Path | None = None
     known_certs_file: Path | None = None
     verify_hostname: bool = False
+    cert_file: Path | None = None
+    key_file: Path | None = None
     default_timeout_seconds: float = 600.0
     max_exec_time_seconds: float = 600.0
     max_age_seconds: float | None = None
@@ -149,6 +153,8 @@ def _main(folder: Path) -> dict[str, Setting]:
         "audit_log": Setting("audit_log", path),
         "ca_file": Setting("ca_file", path),
         "known_certs_file": Setting("known_certs_file", path),
+        "cert_file": Setting("cert_file", path),
+        "key_file": Setting("key_file", path),
         "verify_hostname": Setting("verify_hostname", fields.boolean),
         "stream_directory": Setting("stream_directory", path, mandatory=True),
         "default_timeout": Setting("default_timeout_seconds", fields.seconds),
@@ -238,6 +244,9 @@ def parse(data: bytes, path: Path) -> Loaded:
     if doors:
         # Who lists ports of another kind doesn't want the usual one besides.
         values.setdefault("listen", ())
+    for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if key in document and other not in document:
+            reading.problems.append(source.problem((other,), f"missing, and {key} is given"))
     reading.problems += [
         source.problem(place, message)
         for place, message in door_problems(values.get("listen"), doors)

@@ -5,19 +5,21 @@
     {"hostname":"web01.example.net","address":"192.0.2.1","port":4306,
      "credentials":{"user":"rpc-system","password":"..."}}
 
-all on one line; further keys are passed over.  A line that isn't an entry is ignored, and
+all on one line.  ``"tls":{"fingerprint":"sha256:...","name":"..."}`` tells what is special about
+the agent's certificate; other keys are passed over.  A line that isn't an entry is ignored, and
 the reason tells only where and what sort of thing is wrong: any value may be a password in
 the wrong place.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import attrs
 
-from harpcaller.interfaces import Host
+from harpcaller.interfaces import Host, HostTLS
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.values import NotJSON, Raw, decode, encode
 
@@ -25,6 +27,9 @@ from harpcaller.wire.values import NotJSON, Raw, decode, encode
 MAX_LINE = 64 * 1024
 
 _DEPTH = 32
+
+#: As openssl writes it, or without the colons.
+_fingerprint = re.compile(r"sha256:([0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31})").fullmatch
 
 
 class NotAnEntry(ValueError):
@@ -63,7 +68,20 @@ def parse_line(line: bytes) -> Host:
             _text(credentials, "user", "credentials.user"),
             _text(credentials, "password", "credentials.password"),
         ),
+        _tls(found["tls"]) if "tls" in found else HostTLS(),
     )
+
+
+def _tls(found: object) -> HostTLS:
+    # A restriction that isn't understood must not be passed over.
+    if not isinstance(found, dict) or not set(found) <= {"fingerprint", "name"}:
+        raise NotAnEntry("tls: expected an object with fingerprint or name, and nothing else")
+    fingerprint = found.get("fingerprint")
+    if fingerprint is not None:
+        if not isinstance(fingerprint, str) or not _fingerprint(fingerprint):
+            raise NotAnEntry("tls.fingerprint: expected sha256: and 64 hexadecimal digits")
+        fingerprint = fingerprint.removeprefix("sha256:").replace(":", "").lower()
+    return HostTLS(fingerprint, _word(found, "name") if "name" in found else None)
 
 
 def _field(found: dict[str, Any], key: str) -> Any:
@@ -95,6 +113,11 @@ def _word(found: dict[str, Any], key: str) -> str:
 
 def entry_line(host: Host) -> Raw:
     """Write an entry, without a newline."""
+    tls = {}
+    if host.tls.fingerprint is not None:
+        tls["fingerprint"] = f"sha256:{host.tls.fingerprint}"
+    if host.tls.name is not None:
+        tls["name"] = host.tls.name
     return encode(
         {
             "hostname": host.hostname,
@@ -104,6 +127,7 @@ def entry_line(host: Host) -> Raw:
                 "user": host.credentials.user,
                 "password": host.credentials.password,
             },
+            **({"tls": tls} if tls else {}),
         }
     )
 

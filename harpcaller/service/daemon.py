@@ -23,7 +23,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.call.caller import Caller
-from harpcaller.call.context import AgentContext
 from harpcaller.call.endpoint import endpoint_to
 from harpcaller.config.dispatcher import Settings, cannot_change, load
 from harpcaller.config.problems import ConfigurationError
@@ -137,7 +136,7 @@ class DispatcherDaemon(MultiService):
         )
         self._registry = Registry(table, self._refresher)
         self._caller = Caller(
-            AgentContext(trusted.agents, time.time),
+            trusted.agents,
             settings.connect_timeout_seconds,
             lambda host, limit: endpoint_to(reactor, host, limit),
             reactor,
@@ -306,8 +305,8 @@ class DispatcherDaemon(MultiService):
             await self._listening.keep_only(self._settings.doors, self._trusted.tls)
             raise
         await self._listening.keep_only(settings.doors, trusted.tls)
-        if trusted.agents != self._caller.context.trust:
-            self._caller.context = AgentContext(trusted.agents, time.time)
+        if not trusted.agents.is_like(self._caller.context):
+            self._caller.context = trusted.agents
         self._caller.connect_timeout_seconds = settings.connect_timeout_seconds
         self._dispatcher.settings = _call_settings(settings)
         self._clients.settings = _client_settings(settings, trusted.clients)

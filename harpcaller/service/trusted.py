@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,8 @@ from typing import TypeVar
 import attrs
 from OpenSSL import SSL
 
-from harpcaller.call.trust import Trust, load_trust
+from harpcaller.call.context import AgentContext, Identity, UnusableIdentity
+from harpcaller.call.trust import load_trust
 from harpcaller.config.access import Door
 from harpcaller.config.dispatcher import Settings
 from harpcaller.config.guarded import Guarded, judged
@@ -28,13 +30,13 @@ class Trusted:
     """What the files say.
 
     Attributes:
-        agents: Which agents are believed.
+        agents: Which agents are believed, and what they are shown.
         clients: Which clients are known, and what they may do.
         tls: How each port with TLS greets its clients.
         warnings: What is odd about the files.
     """
 
-    agents: Trust
+    agents: AgentContext
     clients: Access
     tls: Mapping[Door, SSL.Context]
     warnings: tuple[Problem, ...] = ()
@@ -68,6 +70,8 @@ def _files(settings: Settings) -> Iterator[Guarded]:
     yield Guarded(settings.host_db, secret=True)
     yield Guarded(settings.ca_file)
     yield Guarded(settings.known_certs_file)
+    yield Guarded(settings.cert_file)
+    yield Guarded(settings.key_file, secret=True)
     yield Guarded(settings.tokens_file)
     yield Guarded(settings.stream_directory)
     for door in settings.listener:
@@ -76,16 +80,33 @@ def _files(settings: Settings) -> Iterator[Guarded]:
         yield Guarded(door.client_ca_file)
 
 
-def _agents(settings: Settings) -> Trust:
+def _agents(settings: Settings) -> AgentContext:
     def path(of: Path | None) -> str | None:
         return None if of is None else str(of)
 
-    return load_trust(
+    trust = load_trust(
         path(settings.ca_file),
         path(settings.known_certs_file),
         settings.verify_hostname,
         lambda name: Path(name).read_bytes(),
     )
+    if settings.cert_file is None or settings.key_file is None:
+        return AgentContext(trust, time.time)
+    identity = Identity(_content("cert_file", settings), _content("key_file", settings))
+    try:
+        return AgentContext(trust, time.time, identity)
+    except UnusableIdentity as error:
+        key, _, message = str(error).partition(": ")
+        raise ConfigurationError([settings.source.problem((key,), message)]) from None
+
+
+def _content(key: str, settings: Settings) -> bytes:
+    file: Path = getattr(settings, key)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        message = f"{file}: {error.strerror}"
+        raise ConfigurationError([settings.source.problem((key,), message)]) from None
 
 
 def _clients(settings: Settings) -> Access:

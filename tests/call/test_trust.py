@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import attrs
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from harpcaller.call.trust import Presented, Trust, load_trust, objection
 from harpcaller.config.problems import ConfigurationError
-from harpcaller.interfaces import Host
+from harpcaller.interfaces import Host, HostTLS
 from harpcaller.testing.certificates import Certificate, make_authority, make_self_signed
 from harpcaller.wire.agent import Credentials
 from tests.house import HouseCase
@@ -23,6 +24,7 @@ def host(hostname: str = "web01.example", address: str = "192.0.2.1") -> Host:
 
 
 CA = make_authority()
+NOTHING = HostTLS()
 KNOWN = make_self_signed()
 STRANGER = make_self_signed("stranger")
 
@@ -57,12 +59,32 @@ TABLE = {
 
 
 class PolicyTests(HouseCase):
-    def check(self, trust: Trust, expected: dict[str, bool]) -> None:
+    def check(self, trust: Trust, expected: dict[str, bool], tls: HostTLS = NOTHING) -> None:
+        asked = attrs.evolve(host(), tls=tls)
         found = {
-            name: objection(trust, Presented(parsed(row.shown), row.chain_fault), host()) is None
+            name: objection(trust, Presented(parsed(row.shown), row.chain_fault), asked) is None
             for name, row in TABLE.items()
         }
         self.assertEqual(expected, found)
+
+    def test_fingerprint(self) -> None:
+        """A host whose certificate the registry tells has this one and no other, whatever the
+        settings say."""
+        for name, row in TABLE.items():
+            told = HostTLS(parsed(row.shown).fingerprint(SHA256()).hex())
+            for trust in (policy(), policy(ca=True), policy(known=True, ca=True)):
+                self.check(trust, {other: other == name for other in TABLE}, told)
+
+    def test_name(self) -> None:
+        """A host whose certificate's name the registry tells has one that a CA signed for that
+        name, or a known one."""
+        told = HostTLS(name="db.example")
+        named = {name: name == "with other names" for name in TABLE}
+        for verify in (False, True):
+            self.check(policy(ca=True, verify_hostname=verify), named, told)
+        self.check(policy(known=True), {name: row.by_known for name, row in TABLE.items()}, told)
+        self.check(policy(known=True, ca=True), {**named, "known": True}, told)
+        self.check(policy(), dict.fromkeys(TABLE, False), told)
 
     def test_ca(self) -> None:
         """With CAs, the chain decides, and names don't matter."""

@@ -17,7 +17,7 @@ from harpcaller.hosts.entries import (
     parse_line,
     read_printed,
 )
-from harpcaller.interfaces import Host
+from harpcaller.interfaces import Host, HostTLS
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.values import encode
 from tests.house import HouseCase
@@ -41,6 +41,11 @@ hosts = st.builds(
     ),
     st.integers(1, 65535),
     st.builds(Credentials, st.text(st.characters(exclude_categories=["Cs"])), texts),
+    st.builds(
+        HostTLS,
+        st.none() | st.binary(min_size=32, max_size=32).map(bytes.hex),
+        st.none() | texts,
+    ),
 )
 
 
@@ -72,6 +77,32 @@ class LineTests(HouseCase):
     def test_written_and_read_is_the_same(self, host: Host) -> None:
         """The cache gives back what it got."""
         self.assertEqual(host, parse_line(entry_line(host)))
+
+    def test_certificates(self) -> None:
+        """A fingerprint is as openssl writes it, or without its colons."""
+        digits = "4f" * 32
+        colons = ":".join(["4F"] * 32)
+        for fingerprint in (digits, digits.upper(), colons):
+            tls = {"fingerprint": f"sha256:{fingerprint}", "name": "db.internal"}
+            found = parse_line(encode({**ENTRY, "tls": tls}))
+            self.assertEqual(HostTLS(digits, "db.internal"), found.tls)
+        self.assertEqual(HostTLS(), parse_line(encode({**ENTRY, "tls": {}})).tls)
+
+    def test_certificates_that_are_not_understood(self) -> None:
+        """A restriction with a mistake in it makes the host unknown, not unrestricted."""
+        for tls in (
+            None,
+            "sha256",
+            {"fingerprnt": f"sha256:{'0' * 64}"},
+            {"fingerprint": "0" * 64},
+            {"fingerprint": "sha1:" + "0" * 40},
+            {"fingerprint": "sha256:" + "0" * 63},
+            {"fingerprint": 5},
+            {"name": ""},
+            {"name": 5},
+        ):
+            line = encode({**ENTRY, "tls": tls})
+            self.assertIn("tls", str(self.assertRaises(NotAnEntry, parse_line, line)))
 
     def test_what_is_not_an_object(self) -> None:
         """Comments, empty lines and broken JSON are no entries."""
