@@ -71,7 +71,13 @@ class Tokens:
 
 def is_name(name: str) -> bool:
     """Tell whether a client can be called this."""
-    return 0 < len(name) <= 200 and name == name.strip() and ":" not in name and name.isprintable()
+    return (
+        0 < len(name) <= 200
+        and name.isprintable()
+        and name == name.strip()
+        and ":" not in name
+        and not name.startswith("#")
+    )
 
 
 def new_token(name: str, random_bytes: Callable[[int], bytes]) -> tuple[str, str]:

@@ -168,7 +168,7 @@ def _make_token(invocation: Invocation, screen: Screen) -> int:
     """Print what goes into the tokens file, and tell the token beside it."""
     name = invocation.operand
     if not is_name(name):
-        screen.complain("make-token: expected a NAME without colons, and no space at its ends")
+        screen.complain("make-token: expected a NAME without colons, and no # or space at its ends")
         return FAILED
     token, line = new_token(name, os.urandom)
     screen.result(line.encode())

@@ -57,11 +57,11 @@ def parse_line(line: bytes) -> Host:
     credentials = _field(found, "credentials")
     if not isinstance(credentials, dict):
         raise NotAnEntry("credentials: expected an object")
-    address = _word(found, "address")
+    address = _word(found, "address", "address")
     if any(character <= " " or character == "\x7f" for character in address):
         raise NotAnEntry("address: expected a host name or an IP address")
     return Host(
-        _word(found, "hostname"),
+        _word(found, "hostname", "hostname"),
         address,
         port,
         Credentials(
@@ -81,7 +81,7 @@ def _tls(found: object) -> HostTLS:
         if not isinstance(fingerprint, str) or not _fingerprint(fingerprint):
             raise NotAnEntry("tls.fingerprint: expected sha256: and 64 hexadecimal digits")
         fingerprint = fingerprint.removeprefix("sha256:").replace(":", "").lower()
-    return HostTLS(fingerprint, _word(found, "name") if "name" in found else None)
+    return HostTLS(fingerprint, _word(found, "name", "tls.name") if "name" in found else None)
 
 
 def _field(found: dict[str, Any], key: str) -> Any:
@@ -104,10 +104,10 @@ def _has_utf8(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _word(found: dict[str, Any], key: str) -> str:
-    value = _text(found, key, key)
+def _word(found: dict[str, Any], key: str, name: str) -> str:
+    value = _text(found, key, name)
     if not value:
-        raise NotAnEntry(f"{key}: expected a string that isn't empty")
+        raise NotAnEntry(f"{name}: expected a string that isn't empty")
     return value
 
 
