@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,17 +63,36 @@ class TreeCase(TestCase):
         self.addCleanup(self._end_all)
 
     def _end_all(self) -> None:
+        # The first asks for the end, the second for that of services that don't listen.
+        for _time in range(2):
+            for process in self._started:
+                if process.poll() is None:
+                    process.terminate()
+            for process in self._started:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(3.0)
         for process in self._started:
             if process.poll() is None:
                 process.kill()
             process.wait()
-            if process.stderr is not None:
-                process.stderr.close()
+        # What a supervisor that was killed has left: some of it may be ours, and wants to end well.
+        deadline = time.monotonic() + 3.0
+        self._signal_all(signal.SIGTERM)
+        while self._marked() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for _time in range(3):
+            self._signal_all(signal.SIGKILL)
+
+    def _marked(self) -> list[int]:
+        """List whoever descends from what this test has started."""
         marker = f"HARPSV_TEST={self.folder}".encode()
-        for _attempt in range(3):
-            for name in os.listdir("/proc"):
-                if name.isdecimal() and marker in _environment(int(name)):
-                    _kill(int(name))
+        numbers = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        return [pid for pid in numbers if marker in _environment(pid)]
+
+    def _signal_all(self, number: int) -> None:
+        for pid in self._marked():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def service(self, name: str, run: str = SLEEPS, **files: str) -> Path:
         """Make a service; files' names have ``_`` for ``-``, and ``__`` for ``/``."""
@@ -199,13 +219,6 @@ def _environment(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def is_running(pid: int) -> bool:
