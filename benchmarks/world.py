@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,8 @@ ca_file = "{ca}"
 stream_directory = "{folder}/stream"
 host_db = "{folder}/hosts.db"
 host_db_script = "{script}"
-default_timeout = 3600
-max_exec_time = 3600
+default_timeout = 36000
+max_exec_time = 36000
 shutdown_grace = 0
 """
 
@@ -42,15 +42,60 @@ class Usage:
     resident_bytes: int
 
 
-@attrs.frozen
+@attrs.define
 class World:
     """Where everything is."""
 
     folder: Path
-    daemon_pid: int
     port: int
     agent_port: int
     ca: Path
+    _config: Path
+    _profile: Path | None
+    _daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def daemon_pid(self) -> int:
+        """Give the daemon's process id."""
+        assert self._daemon is not None
+        return self._daemon.pid
+
+    @property
+    def store(self) -> Path:
+        """Give the store's directory."""
+        return self.folder / "stream"
+
+    def start(self) -> float:
+        """Start the daemon; give the seconds until it listens for clients."""
+        started = time.perf_counter()
+        self._daemon = _start_daemon(self.folder, self._config, self._profile)
+        _wait_for(self.port, self._daemon, self.folder)
+        return time.perf_counter() - started
+
+    def stop(self) -> float:
+        """Stop the daemon; give the seconds until it is gone."""
+        started = time.perf_counter()
+        if self._daemon is not None:
+            _end(self._daemon)
+            self._daemon = None
+        return time.perf_counter() - started
+
+    def peak_bytes(self) -> int:
+        """Ask the kernel how much memory the daemon has had at most since it was started."""
+        status = Path("/proc", str(self.daemon_pid), "status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
+    def ask(self, *command: str) -> float:
+        """Run a command of ``harpcallerd``; give the seconds that it took."""
+        started = time.perf_counter()
+        subprocess.run(self.tool(*command), cwd=_ROOT, stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - started
+
+    def tool(self, *command: str) -> list[str]:
+        """Give the command line that has ``harpcallerd`` do something."""
+        socket = f"--socket={self.folder / 'control'}"
+        return [sys.executable, "-m", "harpcaller.control.cli", socket, *command]
 
     def usage(self) -> Usage:
         """Ask the kernel what the daemon has used."""
@@ -61,11 +106,14 @@ class World:
 
 
 @contextmanager
-def world(*, profile: Path | None = None) -> Iterator[World]:
+def world(
+    *, profile: Path | None = None, prepare: Callable[[Path], object] | None = None
+) -> Iterator[World]:
     """Start the daemon and the agent stub; stop both at the end.
 
     Args:
         profile: If given, the daemon is run under cProfile, which writes this file.
+        prepare: If given, it makes the store in the directory that it is told.
     """
     folder = Path(tempfile.mkdtemp(prefix="harpcaller-bench-"))
     running: list[subprocess.Popen[bytes]] = []
@@ -80,20 +128,29 @@ def world(*, profile: Path | None = None) -> Iterator[World]:
         agent_port = int(stub.stdout.readline())
         port = _free_port()
         config = _configure(folder, ca=ca, port=port, agent_port=agent_port)
-        running.append(daemon := _start_daemon(folder, config, profile))
-        _wait_for(port, daemon, folder)
-        yield World(folder, daemon.pid, port, agent_port, ca)
+        here = World(folder, port, agent_port, ca, config, profile)
+        if prepare is not None:
+            prepare(here.store)
+        try:
+            here.start()
+            yield here
+        finally:
+            here.stop()
     finally:
         for process in reversed(running):
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            _end(process)
         shutil.rmtree(folder)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def run(module: str, *arguments: object) -> dict[str, float]:
@@ -140,13 +197,13 @@ def _start_daemon(folder: Path, config: Path, profile: Path | None) -> subproces
 
 
 def _wait_for(port: int, daemon: subprocess.Popen[bytes], folder: Path) -> None:
-    for _ in range(200):
+    for _ in range(30_000):
         if daemon.poll() is not None:
             break
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        time.sleep(0.1)
+        time.sleep(0.01)
     raise SystemExit(f"the daemon doesn't start:\n{(folder / 'log').read_text()}")
 
 

@@ -17,6 +17,7 @@ from harpcaller.store.records import (
     FORMAT,
     HEAD,
     PLACE_BYTES,
+    RESUMABLE,
     START,
     BadLine,
     Head,
@@ -26,7 +27,7 @@ from harpcaller.store.records import (
     parse_time,
     place,
 )
-from harpcaller.wire.values import NotJSON, members
+from harpcaller.wire.values import BadField, NotJSON, as_time, members
 
 #: Reads so many bytes from a place; fewer mean that the file ends there.
 Read = Callable[[int, int], bytes]
@@ -83,6 +84,7 @@ class Anatomy:
     Attributes:
         head: None if the first line is none; nothing else is known then.
         is_newer: The head is of a format that comes after ours.
+        is_resumable: The agent keeps the call.
         records: One more than the number of the last.
         last_time: The latest time that stands in it.
         length: Of all, in bytes.
@@ -95,6 +97,7 @@ class Anatomy:
     head: Head | None = None
     is_newer: bool = False
     started_at: float | None = None
+    is_resumable: bool = False
     records: int = 0
     ended_at: float | None = None
     last_time: float = 0.0
@@ -161,13 +164,15 @@ def _follower(found: Anatomy, line: Line) -> None:
         standing = place(text[:PLACE_BYTES])
         if standing == START:
             problem = _start(found, text)
+        elif standing == RESUMABLE:
+            problem = _resumable(found, text)
         elif standing == END:
             problem = _end(found, text)
         elif standing == HEAD:
             problem = "another head"
         else:
             problem = _record(found, text)
-    except (BadLine, NotJSON) as error:
+    except (BadLine, BadField, NotJSON) as error:
         problem = str(error)
     if problem:
         found.complain(line, problem)
@@ -185,6 +190,16 @@ def _start(found: Anatomy, text: bytes) -> str:
         return "a start that isn't the second line"
     found.started_at = at
     found.last_time = max(found.last_time, at)
+    return ""
+
+
+def _resumable(found: Anatomy, text: bytes) -> str:
+    _ = as_time(members(text)["resumable"], "resumable")
+    if found.ended_at is not None or found.records or found.is_resumable:
+        return "that the agent keeps the call, in a wrong place"
+    if found.started_at is None:
+        return "that the agent keeps a call that wasn't started"
+    found.is_resumable = True
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -12,6 +12,40 @@ from twisted.internet.task import deferLater
 from harpcaller.logs.events import EventLog, forget
 
 _T = TypeVar("_T")
+
+
+#: So much is done at most between two turns of the reactor: this many steps, or seconds.
+MOST_STEPS = 50
+MOST_SECONDS = 0.005
+
+
+class Pace:
+    """Long work's measure: it gives way after some steps, or sooner where they take long.
+
+    A step may be a few microseconds or, on a busy disk, milliseconds.
+
+    Args:
+        clock: Tells how long steps took.
+        turn: Lets the reactor do other things.
+    """
+
+    def __init__(self, clock: IReactorTime, turn: Callable[[], Deferred[None]]) -> None:
+        self._clock = clock
+        self._turn = turn
+        self._steps = 0
+        self._began = clock.seconds()
+
+    async def step(self) -> None:
+        """Say that a step was made; give way if it is time to."""
+        self._steps += 1
+        if self._steps >= MOST_STEPS or self._clock.seconds() - self._began >= MOST_SECONDS:
+            await self.rest()
+
+    async def rest(self) -> None:
+        """Give way now."""
+        await self._turn()
+        self._steps = 0
+        self._began = self._clock.seconds()
 
 
 class Background:
@@ -33,6 +67,10 @@ class Background:
     def turn(self) -> Deferred[None]:
         """Let the reactor do other things first."""
         return deferLater(self._clock, 0, lambda: None)
+
+    def pace(self) -> Pace:
+        """Begin a measure of work."""
+        return Pace(self._clock, self.turn)
 
     def run(self, work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
         """Begin work that :meth:`stop` waits for.

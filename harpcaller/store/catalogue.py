@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import TypeVar
 
@@ -18,7 +19,9 @@ from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
 from harpcaller.store.disk import Disk
 from harpcaller.store.files import Content, Summary, ended_at, head, started_at, summary
-from harpcaller.store.index import Index, IndexLost
+from harpcaller.store.index import Index, IndexLost, shrink
+from harpcaller.store.lane import Lane, in_lane
+from harpcaller.store.layout import INDEX
 from harpcaller.store.recovery import all_jobs
 from harpcaller.store.rows import Row
 from harpcaller.store.shelf import Shelf
@@ -27,8 +30,10 @@ from harpcaller.wire.client_answers import JobStatus
 
 _T = TypeVar("_T")
 
-# So many files are read between two turns of the reactor.
-_SLICE = 50
+# After so many rows it is looked whether the index's log is to be shortened.
+_MOST_ROWS = 200
+# So long may it become, in bytes.
+MOST_LOG = 32 * 1024 * 1024
 
 
 def status(content: Content) -> JobStatus:
@@ -76,6 +81,8 @@ class Catalogue:
         self._log = log
         self._is_rebuilding = False
         self._was_lost = False  # while it was being made anew
+        #: Where waiting for the disk is done, once the store is open.
+        self.lane: Lane | None = None
 
     def jobs(self, after: int, limit: int) -> tuple[Sequence[StoredJob], int]:
         """See :meth:`IJobStore.jobs`.
@@ -122,6 +129,16 @@ class Catalogue:
     def settled(self, segment: int) -> None:
         """Note that the journal will begin with this segment once the index is flushed."""
         self._index.settled(segment)
+
+    async def keep_short(self) -> None:
+        """Wait until the index's log is moved into the index proper, if it has grown.
+
+        Every change of a page makes it longer, and it lives on until the next checkpoint.
+        """
+        path = f"{self._directory}/{INDEX}"
+        if self.lane is not None and (self._disk.size(f"{path}-wal") or 0) > MOST_LOG:
+            with suppress(sqlite3.Error):
+                await in_lane(self.lane, lambda: shrink(self._disk, path))
 
     def complete(self) -> None:
         """Make the index anew in the background, if it isn't complete."""
@@ -180,12 +197,16 @@ class Catalogue:
     async def _walk(self) -> None:
         """Put in every job, unless the index is lost once more on the way."""
         count = 0
+        pace = self._background.pace()
         for job_id in self._everything():
-            if count % _SLICE == 0:
-                await self._background.turn()
-                if self._background.is_stopping or self._was_lost:
-                    return
+            if count % _MOST_ROWS == 0:
+                await self.keep_short()
+                await pace.rest()
+            else:
+                await pace.step()
             count += 1
+            if self._background.is_stopping or self._was_lost:
+                return
             try:
                 self.add(self._shelf.look(job_id, summary))
             except InvalidJobId:

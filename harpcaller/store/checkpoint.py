@@ -12,26 +12,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
 from harpcaller.store.catalogue import Catalogue
 from harpcaller.store.disk import Disk
 from harpcaller.store.index import shrink
-from harpcaller.store.lane import Lane
+from harpcaller.store.lane import Lane, in_lane
 from harpcaller.store.recovery import remove_segments, replay_again
 from harpcaller.store.roster import write_living
 from harpcaller.store.shelf import Shelf
 from harpcaller.wire.client import JobId
-
-_T = TypeVar("_T")
-
-# So many tails are filed between two turns of the reactor.
-_SLICE = 50
 
 
 class Checkpoint:
@@ -95,7 +88,7 @@ class Checkpoint:
             if not self._catalogue.flush():
                 return False
             living = self._shelf.living()
-            await self._in_lane(lambda: self._settle(number, living))
+            await in_lane(self._lane, lambda: self._settle(number, living))
         except OSError as error:
             self._log.error("store.checkpoint_failed", error=error.strerror or str(error))
             return False
@@ -103,10 +96,10 @@ class Checkpoint:
         return True
 
     async def _file_everything(self) -> None:
-        for count, job in enumerate(self._shelf.tailed(), 1):
+        pace = self._background.pace()
+        for job in self._shelf.tailed():
             self._shelf.file(job)
-            if count % _SLICE == 0:
-                await self._background.turn()
+            await pace.step()
 
     def _settle(self, number: int, living: list[JobId]) -> None:
         """Make everything durable that the segments before ``number`` tell; may block."""
@@ -121,13 +114,3 @@ class Checkpoint:
             # It only gets longer until the next time.
             shrink(self._disk, self._index)
         remove_segments(self._disk, self._directory, number)
-
-    def _in_lane(self, work: Callable[[], _T]) -> Deferred[_T]:
-        """Run something in the lane; it can't be cancelled, a sync has no handle for that."""
-        outcome: Deferred[_T] = Deferred()
-
-        def done(result: _T | Failure) -> None:
-            outcome.callback(result)
-
-        self._lane.run(work, done)
-        return outcome

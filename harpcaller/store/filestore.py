@@ -177,6 +177,7 @@ class FileJobStore:
             self._lane("harpcaller journal", self._reactor),
             self._lane("harpcaller checkpoint", self._reactor),
         )
+        catalogue.lane = lanes[1]
         journal: Journal[_Ticket] = Journal(
             writer,
             lanes[0],

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
@@ -25,6 +26,17 @@ class Lane(Protocol):
 
     def stop(self) -> None:
         """End the lane; no work may be under way."""
+
+
+def in_lane(lane: Lane, work: Callable[[], _T]) -> Deferred[_T]:
+    """Do work in a lane; it can't be cancelled, waiting for a disk has no handle for that."""
+    outcome: Deferred[_T] = Deferred()
+
+    def done(result: _T | Failure) -> None:
+        outcome.callback(result)
+
+    lane.run(work, done)
+    return outcome
 
 
 class ThreadLane:

@@ -20,7 +20,7 @@ from harpcaller.store.recovery import remove_job
 from harpcaller.store.shelf import Shelf
 from harpcaller.wire.client import JobId
 
-# So many files are removed between two turns of the reactor.
+# So many jobs are announced at once.
 _SLICE = 50
 
 
@@ -67,6 +67,7 @@ class Pruning:
         """
         removed = failed = 0
         position = (float("-inf"), 0)
+        pace = self._background.pace()
         while not self._background.is_stopping:
             found = self._catalogue.due(ended_before, position, _SLICE)
             if not found:
@@ -75,6 +76,7 @@ class Pruning:
             jobs = [(job_id, serial) for _, serial, job_id in found if self._is_filed(job_id)]
             if jobs:
                 await self._announce(jobs)
+                await pace.rest()
             for job_id, serial in jobs:
                 try:
                     remove_job(self._disk, self._directory, job_id)
@@ -84,7 +86,9 @@ class Pruning:
                 else:
                     removed += 1
                     self._index.remove(serial)
-            await self._background.turn()
+                await pace.step()
+            await self._catalogue.keep_short()
+            await pace.rest()
         self._log.info("store.pruned", removed=removed, failed=failed)
         return Pruned(removed, failed)
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from harpcaller.errors import WireError
-from harpcaller.interfaces import Started
+from harpcaller.interfaces import Resumable, Started
 from harpcaller.store.check import Check
 from harpcaller.store.findings import KINDS, Finding
 from harpcaller.store.layout import JOURNAL, job_path
@@ -48,6 +48,7 @@ class CheckCase(FileCase):
         self.submit(4, of=call(queue=QueueSpec(Raw(b'{"a":1}'), 1)))
         self.submit(5)
         self.finish(self.store.add(RUNNING, Started(12.0)))
+        self.finish(self.store.add(RUNNING, Resumable(12.5)))
         for number in range(3):
             self.finish(self.store.add(RUNNING, record(number)))
         self.close()

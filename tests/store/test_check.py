@@ -252,6 +252,24 @@ class JobTests(CheckCase):
         self.assertEqual(text, read_file(self.file_of(job(1))))
         self.others_are_as_before(job(1))
 
+    def test_resumable_out_of_place(self) -> None:
+        """That an agent keeps a call stands after the start, once, or counts for nothing."""
+        line = b'{"resumable":12.5}\n'
+        whole = read_file(self.file_of(RUNNING))
+        first = whole.index(line)
+        for damaged in (
+            whole[:first] + line + whole[first:],
+            whole + line,
+            whole[:first] + b'{"resumable":"soon"}\n' + whole[first:],
+        ):
+            write_file(self.file_of(RUNNING), damaged)
+            self.assertEqual({"damaged_lines"}, self.kinds())
+        self.found_and_repaired("damaged_lines")
+        self.assertEqual(self.before, self.told())
+        waiting = read_file(self.file_of(WAITING))
+        write_file(self.file_of(WAITING), waiting + line)
+        self.assertEqual({"damaged_lines"}, self.kinds())
+
     def test_out_of_order(self) -> None:
         """Records that were swapped, or stand twice, are told; each is kept once at most."""
 
