@@ -7,7 +7,9 @@ along.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 
 _READY = b"\0"
@@ -59,10 +61,12 @@ def go_to_background() -> Starter:
     """
     _flush()
     reading, writing = os.pipe2(os.O_CLOEXEC)
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     if os.fork() != 0:
         os.close(writing)
-        raise SystemExit(_wait(reading))
+        raise SystemExit(_wait(reading, usual))
     os.close(reading)
+    signal.pthread_sigmask(signal.SIG_SETMASK, usual)
     os.setsid()
     # Not the leader of the session, so that no terminal that it opens becomes its own.
     if os.fork() != 0:
@@ -77,10 +81,16 @@ def go_to_background() -> Starter:
     return Starter(writing)
 
 
-def _wait(reading: int) -> int:
-    """Show what the daemon says until it is ready or gone; gives the exit code."""
+def _wait(reading: int, signals: Iterable[int]) -> int:
+    """Show what the daemon says until it is ready or gone; gives the exit code.
+
+    Args:
+        reading: Where the daemon is heard.
+        signals: Which are blocked while waiting; until then, a ^C was, too.
+    """
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         while data := os.read(reading, 4096):
             if data.endswith(_READY):
                 data, code = data[:-1], 0

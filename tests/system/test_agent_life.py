@@ -140,6 +140,24 @@ class BackgroundTests(DaemonCase):
         wait_for(lambda: self.log.exists() and self.events("agent.listening"))
         self.assertEqual({"result": 1}, self.call(self.agent(), "version"))
 
+    def test_impatience_at_once(self) -> None:
+        """However soon the interruption comes after the fork."""
+        program = (
+            "import os, signal\n"
+            "from harpcaller.service.background import go_to_background\n"
+            "me, close = os.getpid(), os.close\n"
+            "def interrupted(descriptor):\n"
+            "    if os.getpid() == me:\n"
+            "        os.kill(me, signal.SIGINT)\n"
+            "    close(descriptor)\n"
+            "os.close = interrupted\n"
+            "go_to_background()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS
+        )
+        self.assertEqual((130, ""), (done.returncode, done.stderr))
+
     def test_killed(self) -> None:
         """The pid file of an agent that was killed doesn't keep another from starting."""
         _ = self.daemonize()

@@ -241,7 +241,9 @@ class CallTests(PlainCase):
         self.assertEqual(1, found["threads"])
         self.assertEqual("LC_CTYPE" in os.environ, found["locale"])
         null = os.devnull
-        self.assertEqual([null, "pipe", "pipe", null, "socket"], found["descriptors"])
+        # New versions of libffi keep their own file open, which programs don't inherit.
+        descriptors = [one for one in found["descriptors"] if "libffi" not in one]
+        self.assertEqual([null, "pipe", "pipe", null, "socket"], descriptors)
 
     async def test_broken_pipe_is_an_exception(self) -> None:
         """Writing into a closed pipe raises in a procedure, as Python people expect."""
