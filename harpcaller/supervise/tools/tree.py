@@ -14,6 +14,7 @@ from collections.abc import Callable
 from harpcaller.supervise.messages import reason
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
 from harpcaller.supervise.tools.bodies import Body
+from harpcaller.supervise.tools.loop import Timer
 from harpcaller.supervise.tools.supervised import Supervised, Surroundings
 
 #: How long a log may go on after its service has ended for good, in seconds: enough to write
@@ -21,6 +22,8 @@ from harpcaller.supervise.tools.supervised import Supervised, Surroundings
 _DRAIN = 10.0
 #: Longer names have no log.
 _LONGEST_NAME = 255
+#: How many services are looked at in one turn.
+_AT_ONCE = 20
 #: The script of a log that this process keeps itself.
 SCRIPT = "multilog"
 
@@ -166,6 +169,8 @@ class Tree:
         self.is_stopping = False
         self._entries: dict[tuple[int, int], Entry] = {}
         self._woken = False
+        self._unseen: list[str] = []
+        self._next: Timer | None = None
 
     def scan(self) -> None:
         """See what the directory has now, and keep it."""
@@ -178,9 +183,20 @@ class Tree:
             return
         for entry in self._entries.values():
             entry.is_present = False
-        for name in names:
-            if not name.startswith("."):
-                self._see(name)
+        self._unseen = [name for name in names if not name.startswith(".")]
+        if self._next is None or self._next.is_off:
+            self._scan_on()
+
+    def _scan_on(self) -> None:
+        """Go on with a scan; others get their turn between, as starting a thousand takes long."""
+        if self.is_stopping:
+            return
+        for name in self._unseen[:_AT_ONCE]:
+            self._see(name)
+        del self._unseen[:_AT_ONCE]
+        if self._unseen:
+            self._next = self.around.loop.at(self.around.loop.clock(), self._scan_on)
+            return
         for key, entry in list(self._entries.items()):
             if not entry.is_present and entry.is_over:
                 entry.close()

@@ -45,6 +45,29 @@ class TreeTests(FakeWorld):
         self.tree.scan()
         self.assertEqual(2, len(self.door.started))
 
+    def test_many_are_begun_in_turns(self) -> None:
+        """Whoever wants something meanwhile is heard; a scan that comes between does no harm."""
+        for number in range(50):
+            self.make(f"s{number}")
+        self.tree.scan()
+        begun = len(self.door.started)
+        self.assertLess(begun, 50)
+        self.tree.scan()
+        self.assertEqual(begun, len(self.door.started))
+        self.loop.pass_time(0.0)
+        self.assertEqual(50, len(self.door.started))
+        self.assertEqual(50, len(set(self.started())))
+
+    def test_end_comes_before_the_rest(self) -> None:
+        """What hasn't been begun when all is to end isn't begun any more."""
+        for number in range(50):
+            self.make(f"s{number}")
+        self.tree.scan()
+        begun = len(self.door.started)
+        self.tree.stop(5.0)
+        self.loop.pass_time(0.0)
+        self.assertEqual(begun, len(self.door.started))
+
     def test_two_names_are_one_service(self) -> None:
         """Identity is the directory's, not the name's; renaming changes nothing."""
         self.make("one")
