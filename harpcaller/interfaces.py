@@ -211,6 +211,9 @@ class Limits:
 class ICallSink(Interface):
     """Where the records of a running call go."""
 
+    def resumable() -> None:
+        """Hear that the agent keeps the call; before the first record, once."""
+
     def record(data: Raw) -> Deferred[None]:
         """Take a record; fires when it is stored, which is when the next is wanted.
 
@@ -222,20 +225,51 @@ class ICaller(Interface):
     """What carries a call out."""
 
     def call(
-        host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
+        host: Host,
+        job_id: JobId,
+        call: Call,
+        limits: Limits,
+        sink: ICallSink,
+        clearance: Deferred[None],
     ) -> Deferred[Ending]:
-        """Run one call on one agent.
+        """Run one call on one agent, also if the connection breaks and the agent keeps the call.
 
-        Whatever goes wrong with peer or network is an ending.  Cancelling closes the
-        connection, which ends the procedure.
+        Whatever goes wrong with peer or network is an ending.  Cancelling ends the procedure.
 
         Args:
+            job_id: Under which the agent may keep the call.
             clearance: The request is sent only after this fired, so that connecting can
                 begin before the job's start is stored.  Belongs to the caller from now on.
 
         Raises:
             StorageError: The clearance or the sink failed with it.
         """
+
+    def resume(
+        host: Host,
+        job_id: JobId,
+        since: int,
+        limits: Limits,
+        elapsed_seconds: float,
+        sink: ICallSink,
+    ) -> Deferred[Ending]:
+        """Go on with a call that its agent keeps; otherwise as :meth:`call`.
+
+        Args:
+            since: The number of the first record that is wanted.
+            elapsed_seconds: How long ago the job started; its silence begins anew.
+        """
+
+    def leave(job_id: JobId) -> bool:
+        """Let go of a call that its agent keeps, without ending it.
+
+        Returns:
+            Whether that could be done.  Then the call fails with
+            :class:`~harpcaller.errors.LeftRunning`, and the sink gets nothing more.
+        """
+
+    def forget(job_id: JobId) -> None:
+        """Hear that a call's end is stored: its agent needn't keep it any longer."""
 
     def procedures(host: Host) -> Deferred[ProcedureList | Failed]:
         """Ask an agent which procedures it has; takes seconds at most.

@@ -6,9 +6,12 @@ wait is :class:`~harpcaller.job.patience.Patience`'s.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -27,7 +30,7 @@ from harpcaller.interfaces import Host, ICallSink
 from harpcaller.job.patience import Patience
 from harpcaller.logs.events import EventLog
 from harpcaller.wire.agent import MAX_LIST_SIZE, MAX_MESSAGE_SIZE, Acknowledged, Said
-from harpcaller.wire.conversation import Conversation, Listing
+from harpcaller.wire.conversation import Cancelling, Conversation, Listing, State
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 from harpcaller.wire.procedures import ProcedureList
@@ -40,11 +43,28 @@ class _Transport(ITCPTransport, IPushProducer):
     """What a TLS connection gives its protocol."""
 
 
+@attrs.frozen
+class Farewell:
+    """How an agent is told that nobody wants a call any more, if it may keep it.
+
+    Args:
+        line: What it is told.
+        unheard: Called when it can't be told on this connection.
+    """
+
+    line: bytes
+    unheard: Callable[[], None]
+
+
 @implementer(IHandshakeListener)
 class AgentProtocol(Protocol):
-    """One call's connection.
+    """One call's connection, or one of those that a call has.
+
+    A call that its agent keeps is ended by telling the agent so; closing ends others.
 
     Attributes:
+        is_broken: The connection is lost, and the agent keeps the call; what was heard is
+            stored.
         secured: Fires when the handshake is done and the agent is believed; fails with a
             WireError when that can't be had.  Cancelling closes the connection.
     """
@@ -65,14 +85,19 @@ class AgentProtocol(Protocol):
         self._tls = tls
         self._clock = clock
         self._lines = LineBuffer(MAX_MESSAGE_SIZE)
-        self._conversation: Conversation | Listing | None = None
+        self.is_broken = False
+        self._conversation: Conversation | Listing | Cancelling | None = None
         # Of an ending, or of what a listing gives.
         self._asked: Deferred[Any] | None = None
         self._sink: ICallSink | None = None
         self._patience: Patience | None = None
         self._alarm: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
-        self._ending: Ending | ProcedureList | None = None
+        self._ending: Ending | ProcedureList | bool | None = None
+        self._break: WireError | None = None
+        self._farewell: Farewell | None = None
+        self._says_farewell = False
+        self._is_left = False
         self._unfit: WireError | None = None
         self._unstored = 0
         self._held_back = False
@@ -80,14 +105,22 @@ class AgentProtocol(Protocol):
 
     # --- What the caller does ------------------------------------------------------------
 
-    def ask(self, request: bytes, sink: ICallSink, patience: Patience) -> Deferred[Ending]:
+    def ask(
+        self,
+        request: bytes,
+        conversation: Conversation,
+        sink: ICallSink,
+        patience: Patience,
+        farewell: Farewell,
+    ) -> Deferred[Ending]:
         """Send the request, pass records into the sink, wait for the ending.
 
-        Fails with a WireError.  Cancelling closes the connection, which ends the procedure.
+        Fails with a WireError.  Cancelling ends the procedure, unless :meth:`leave` was called.
         """
         self._sink = sink
+        self._farewell = farewell
         asked: Deferred[Ending] = Deferred(self._abandoned)
-        self._begin(asked, request, Conversation(), patience)
+        self._begin(asked, request, conversation, patience)
         return asked
 
     def ask_for_list(self, request: bytes, patience: Patience) -> Deferred[ProcedureList | Failed]:
@@ -100,11 +133,21 @@ class AgentProtocol(Protocol):
         self._begin(asked, request, Listing(), patience)
         return asked
 
+    def cancel_job(self, request: bytes, patience: Patience) -> Deferred[bool | Failed]:
+        """Send the request to end a call by its name, wait for the answer.
+
+        Fails with a WireError.  Cancelling closes the connection.
+        """
+        self._lines = LineBuffer(MAX_LIST_SIZE)
+        asked: Deferred[bool | Failed] = Deferred(self._abandoned)
+        self._begin(asked, request, Cancelling(), patience)
+        return asked
+
     def _begin(
         self,
         asked: Deferred[Any],
         request: bytes,
-        conversation: Conversation | Listing,
+        conversation: Conversation | Listing | Cancelling,
         patience: Patience,
     ) -> None:
         self._asked = asked
@@ -114,9 +157,20 @@ class AgentProtocol(Protocol):
             return
         self._conversation = conversation
         self._patience = patience
-        patience.heard(self._clock.seconds())
+        if not self._goes_on():
+            patience.heard(self._clock.seconds())
         self._watch()
         self.transport.write(request)
+
+    def leave(self) -> None:
+        """Let the agent keep the call when it is cancelled."""
+        self._is_left = True
+
+    def confirm(self) -> None:
+        """Tell the agent, if it can be told, that the end it told is safe."""
+        if self._farewell is not None and not self._gone:
+            self.transport.write(self._farewell.line)
+            self._close()
 
     def abort(self) -> None:
         """Close the connection at once, if it isn't closed yet."""
@@ -126,7 +180,39 @@ class AgentProtocol(Protocol):
     def _abandoned(self, _cancelled: Deferred[object]) -> None:
         self._asked = None
         self._stop_watching()
-        self.abort()
+        if self._is_left:
+            self.abort()
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Close, which ends the procedure; or tell the agent to end it, if it may keep it."""
+        farewell = self._farewell
+        if farewell is None or not self._may_be_kept():
+            self.abort()
+        elif self._gone:
+            farewell.unheard()
+        else:
+            if self._held_back:
+                # To hear that it closes.
+                self._held_back = False
+                self.transport.resumeProducing()
+            self._says_farewell = True
+            self.transport.write(farewell.line)
+            self._close()
+
+    def _may_be_kept(self) -> bool:
+        """Tell whether the agent keeps the call, or could and hasn't said anything yet."""
+        talk = self._conversation
+        if not isinstance(talk, Conversation):
+            return False
+        return talk.resumable or talk.state is State.ASKED
+
+    def _goes_on(self) -> bool:
+        return isinstance(self._conversation, Conversation) and self._conversation.goes_on
+
+    def _is_kept(self) -> bool:
+        return isinstance(self._conversation, Conversation) and self._conversation.resumable
 
     # --- What the connection does --------------------------------------------------------
 
@@ -167,6 +253,9 @@ class AgentProtocol(Protocol):
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+        if self._says_farewell and reason.check(ConnectionDone) is None:
+            assert self._farewell is not None
+            self._farewell.unheard()
         if not self.secured.called:
             fault = fault_of(reason, self._host, handshake=True)
             self.secured.errback(reason if fault is None else fault)
@@ -175,7 +264,11 @@ class AgentProtocol(Protocol):
                 "the agent closed the connection before the request"
             )
         elif self._asked is not None and self._ending is None:
-            self._settle(self._conversation.closed())
+            if self._is_kept():
+                self._break = self._conversation.closed()
+                self._settle_when_stored()
+            else:
+                self._settle(self._conversation.closed())
 
     # --- Messages ------------------------------------------------------------------------
 
@@ -186,10 +279,15 @@ class AgentProtocol(Protocol):
     def _heard(self, line: bytes) -> None:
         assert self._patience is not None and self._conversation is not None
         message = self._conversation.heard(line)
-        self._patience.heard(self._clock.seconds())
+        if not isinstance(message, Acknowledged) or not self._goes_on():
+            # That it goes on is nothing that the procedure has said.
+            self._patience.heard(self._clock.seconds())
         if isinstance(message, Acknowledged):
             # Session tickets come before the first data.
             self._tls.remember()
+            if message.resumable and not self._goes_on():
+                assert self._sink is not None
+                self._sink.resumable()
         elif isinstance(message, Said):
             self._store(message.data)
         else:
@@ -218,7 +316,7 @@ class AgentProtocol(Protocol):
             self._patience.heard(self._clock.seconds())
             if not self._gone:
                 self.transport.resumeProducing()
-        if self._ending is not None:
+        if self._ending is not None or self._break is not None:
             self._settle_when_stored()
 
     def _not_stored(self, failure: Failure) -> None:
@@ -229,26 +327,39 @@ class AgentProtocol(Protocol):
             self._settle(SystemFailure("the dispatcher failed; its log tells more"))
 
     def _settle_when_stored(self) -> None:
-        assert self._ending is not None
-        if not self._unstored:
+        if self._unstored:
+            return
+        if self._ending is not None:
             self._settle(self._ending)
+        elif self._break is not None:
+            self.is_broken = True
+            self._settle(self._break)
 
     # --- The end -------------------------------------------------------------------------
 
-    def _settle(self, outcome: Ending | ProcedureList | WireError) -> None:
-        """Tell the caller the outcome, once, and close the connection."""
+    def _settle(self, outcome: Ending | ProcedureList | bool | WireError) -> None:
+        """Tell the caller the outcome, once, and close the connection.
+
+        That of a call that the agent keeps stays open until the end is safe.
+        """
         asked, self._asked = self._asked, None
         self._stop_watching()
         if asked is None:
             return
         if isinstance(outcome, WireError):
-            self.abort()
+            if not self.is_broken:
+                self._give_up()
             asked.errback(outcome)
             return
+        talk = self._conversation
+        if not (isinstance(talk, Conversation) and talk.acknowledged and talk.resumable):
+            self._close()
+        asked.callback(outcome)
+
+    def _close(self) -> None:
         if not self._gone:
             self.transport.loseConnection()
             self._linger = self._clock.callLater(self.LINGER_SECONDS, self._linger_over)
-        asked.callback(outcome)
 
     def _linger_over(self) -> None:
         self._linger = None

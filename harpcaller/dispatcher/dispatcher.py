@@ -7,9 +7,9 @@ of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import (
@@ -31,10 +31,12 @@ from harpcaller.dispatcher.outcome import outcome
 from harpcaller.dispatcher.shield import shielded
 from harpcaller.dispatcher.sink import JobSink
 from harpcaller.errors import (
+    LeftRunning,
     MissingResult,
     Shutdown,
     StorageError,
     SystemFailure,
+    UnknownHost,
     WireError,
 )
 from harpcaller.interfaces import (
@@ -46,6 +48,7 @@ from harpcaller.interfaces import (
     IHosts,
     IJobStore,
     LeftOver,
+    Limits,
     Page,
     Pruned,
     Requester,
@@ -53,6 +56,7 @@ from harpcaller.interfaces import (
     Submitted,
 )
 from harpcaller.job.identity import new_job_id
+from harpcaller.job.life import new_life
 from harpcaller.job.patience import limits_of
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.client import Call, JobId, QueueSpec
@@ -112,7 +116,9 @@ class Dispatcher:
         self._random_bytes = random_bytes
         self._living: dict[JobId, LivingJob] = {}
         self._running: dict[LivingJob, None] = {}  # in the order of their starts
-        self._none_running = Crowd(clock)
+        #: Those of them that can't be left to their agents.
+        self._bound: dict[LivingJob, None] = {}
+        self._none_bound = Crowd(clock)
         self._ends_under_way = 0
         self._no_ends_under_way = Crowd(clock)
         self._retries: dict[LivingJob, tuple[Ended, IDelayedCall]] = {}
@@ -156,7 +162,8 @@ class Dispatcher:
     def recover(self, left_over: Iterable[LeftOver]) -> Deferred[None]:
         """Take up what an earlier dispatcher left: queued jobs wait again, in their order.
 
-        Those that ran end with ``missing_result``; fires when that is stored.
+        Those that ran are gone on with where their agents keep them; others end with
+        ``missing_result``.  Fires when that is stored.
         """
         endings: list[Deferred[None]] = []
         for found in left_over:
@@ -166,6 +173,9 @@ class Dispatcher:
                 if found.call.queue is not None:
                     job.place = self._board.reserve(found.job_id, found.call.queue)
                 self._await_turn(job, None)
+                continue
+            if found.resumable:
+                self._take_up(job, found, found.started_at)
                 continue
             job.life.turn_came(found.started_at)
             lost = MissingResult(
@@ -178,6 +188,23 @@ class Dispatcher:
         stored = [ending.addErrback(_was_logged) for ending in endings]
         return shielded(DeferredList(stored).addCallback(lambda _: None))
 
+    def _take_up(self, job: LivingJob, found: LeftOver, started_at: float) -> None:
+        """Go on with a job that ran, in the place of its queue that it had."""
+        job.is_resumable = True
+        job.life = new_life(found.records)
+        job.life.turn_came(started_at)
+        job.life.kept(started_at)
+
+        def go_on() -> None:
+            self._launch(job, self._go_on(job, found, started_at))
+
+        if found.call.queue is None:
+            go_on()
+        else:
+            # It is older than those that wait, so the turn is its own.
+            job.place = self._board.reserve(found.job_id, found.call.queue)
+            job.place.wait(go_on)
+
     def _await_turn(self, job: LivingJob, call: Call | None) -> None:
         if job.place is not None:
             # The call is read again when the turn comes, which may be in an hour.
@@ -188,13 +215,21 @@ class Dispatcher:
     # --- Running -----------------------------------------------------------------------
 
     def _start(self, job: LivingJob, call: Call | None) -> None:
+        self._launch(job, self._carry_out(job, call))
+
+    def _launch(self, job: LivingJob, work: Coroutine[Any, Any, Ending]) -> None:
         self._running[job] = None
-        job.run = Deferred.fromCoroutine(self._run(job, call))
+        if not job.is_resumable:
+            self._bound[job] = None
+        job.run = Deferred.fromCoroutine(self._run(job, work))
         forget(job.run, _log, "job.bug")
 
-    async def _run(self, job: LivingJob, call: Call | None) -> None:
+    async def _run(self, job: LivingJob, work: Coroutine[Any, Any, Ending]) -> None:
         try:
-            ending = await self._carry_out(job, call)
+            ending = await work
+        except LeftRunning:
+            _log.info("job.left_running", job=job.job_id)
+            return
         except WireError as error:
             ending = Failed.because(error)
         except CancelledError:
@@ -215,17 +250,41 @@ class Dispatcher:
         if started is None:
             raise CancelledError
         _log.info("job.started", job=job.job_id, host=call.host, procedure=call.procedure)
-        limits = limits_of(
+        limits = self._limits(call)
+        # Connecting goes on while the start is being stored; the request waits for it, so
+        # a job whose start a crash made forgotten has certainly not run.
+        clearance = self._store.add(job.job_id, started).addCallback(lambda _: job.stored())
+        sink = JobSink(job, self._store, self._now, self._kept)
+        return await self._caller.call(host, job.job_id, call, limits, sink, clearance)
+
+    async def _go_on(self, job: LivingJob, found: LeftOver, started_at: float) -> Ending:
+        try:
+            host = await self._hosts.find(found.call.host)
+        except UnknownHost as error:
+            raise MissingResult(f"{error.message} any more, and it had the job") from None
+        _log.info("job.resumed", job=job.job_id, host=found.call.host, records=found.records)
+        elapsed = max(0.0, self._now() - started_at)
+        sink = JobSink(job, self._store, self._now, self._kept)
+        limits = self._limits(found.call)
+        return await self._caller.resume(host, job.job_id, found.records, limits, elapsed, sink)
+
+    def _limits(self, call: Call) -> Limits:
+        return limits_of(
             call.timeout,
             call.max_exec_time,
             default=self.settings.default_timeout,
             most=self.settings.max_exec_time,
         )
-        # Connecting goes on while the start is being stored; the request waits for it, so
-        # a job whose start a crash made forgotten has certainly not run.
-        clearance = self._store.add(job.job_id, started).addCallback(lambda _: job.stored())
-        sink = JobSink(job, self._store, self._now)
-        return await self._caller.call(host, call, limits, sink, clearance)
+
+    def _kept(self, job: LivingJob) -> None:
+        """It is stored that the agent keeps the job."""
+        job.is_resumable = True
+        self._unbind(job)
+
+    def _unbind(self, job: LivingJob) -> None:
+        self._bound.pop(job, None)
+        if not self._bound:
+            self._none_bound.tell()
 
     # --- Ending ------------------------------------------------------------------------
 
@@ -307,8 +366,8 @@ class Dispatcher:
         if job.place is not None:
             job.place.leave()
         job.ended()
-        if not self._running:
-            self._none_running.tell()
+        self._caller.forget(job.job_id)
+        self._unbind(job)
 
     def _settled(self, result: _T) -> _T:
         self._ends_under_way -= 1
@@ -325,9 +384,9 @@ class Dispatcher:
     def stop(self, grace_seconds: float) -> Deferred[None]:
         """Take no new calls, let the running ones end, cancel those that don't in time.
 
-        The board must be closed first.  Jobs that wait stay as they are; the next dispatcher
-        of the store takes them up.  Fires when nothing runs and every end is stored, or
-        can't be.
+        Those that their agents keep are not waited for, but left to them.  Jobs that wait stay
+        as they are.  The next dispatcher of the store takes up both.  The board must be closed
+        first.  Fires when nothing runs here and every end is stored, or can't be.
         """
         return Deferred.fromCoroutine(self._stop(grace_seconds))
 
@@ -339,20 +398,21 @@ class Dispatcher:
 
     async def _stop(self, grace_seconds: float) -> None:
         self._stopping = True
-        if self._running and not self._hurried:
-            _log.info("dispatcher.waits_for_jobs", running=len(self._running))
-            self._grace = self._none_running.wait().addTimeout(grace_seconds, self._clock)
+        if self._bound and not self._hurried:
+            _log.info("dispatcher.waits_for_jobs", running=len(self._bound))
+            self._grace = self._none_bound.wait().addTimeout(grace_seconds, self._clock)
             try:
                 await self._grace
             except (TimeoutError, CancelledError):
-                _log.warn("dispatcher.cancels_jobs", running=len(self._running))
+                _log.warn("dispatcher.cancels_jobs", running=len(self._bound))
             self._grace = None
         self._last_chance = True
         for job, (_ended, again) in list(self._retries.items()):
             again.cancel()
             self._end_again(job)
         for job in list(self._running):
-            _ = self.cancel(job.job_id).addErrback(_was_logged)
+            if not (job.is_resumable and self._caller.leave(job.job_id)):
+                _ = self.cancel(job.job_id).addErrback(_was_logged)
         if self._ends_under_way:
             await self._no_ends_under_way.wait()
 

@@ -59,6 +59,7 @@ class LivingJob:
         client: The name of who asked for it, for the log; None if nobody knows.
         place: Its place in a queue, or None if it needs none.
         run: The call's carrying out, once its turn came.
+        is_resumable: It is stored that its agent keeps the call.
         version: Grows with each stored fact, so that nobody waits for what has happened.
         over: Its end is stored.
     """
@@ -71,6 +72,7 @@ class LivingJob:
     place: IPlace | None = None
     life: Life = attrs.Factory(new_life)
     run: Deferred[None] | None = None
+    is_resumable: bool = False
     version: int = 0
     over: bool = False
     _news: Crowd | None = None

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.dispatcher.living import LivingJob
+from harpcaller.errors import StorageError
 from harpcaller.interfaces import ICallSink, IJobStore
 from harpcaller.wire.values import Raw
 
@@ -21,6 +23,15 @@ class JobSink:
     _job: LivingJob
     _store: IJobStore
     _now: Callable[[], float]
+    _kept: Callable[[LivingJob], None]
+
+    def resumable(self) -> None:
+        """Store that the agent keeps the call; until that is stored it counts for nothing."""
+        fact = self._job.life.kept(self._now())
+        if fact is not None:
+            stored = self._store.add(self._job.job_id, fact)
+            # A failure is that of the records and the end that follow, too.
+            _ = stored.addCallbacks(lambda _: self._kept(self._job), _is_told_later)
 
     def record(self, data: Raw) -> Deferred[None]:
         """Store a record, unless the job has ended."""
@@ -31,3 +42,7 @@ class JobSink:
 
     def _stored(self, _: None) -> None:
         self._job.stored()
+
+
+def _is_told_later(failure: Failure) -> None:
+    failure.trap(StorageError)

@@ -252,6 +252,7 @@ class DispatcherDaemon(MultiService):
         self._board.close()
         await self._floor("jobs", self._dispatcher.stop(self._settings.shutdown_grace_seconds))
         await deferLater(self._reactor, _LAST_ANSWERS)
+        self._caller.stop()
         self._clients.close()
         await self._floor("hosts", self._refresher.stop())
         await self._floor("children", super().stopService())

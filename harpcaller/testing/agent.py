@@ -38,12 +38,15 @@ from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
 from harpcaller.testing.certificates import Certificate
 from harpcaller.wire.agent import (
     Acknowledged,
+    Attach,
+    CancelJob,
     ListProcedures,
     Procedure,
     ProcedureCall,
     ProcedureList,
     Said,
     decode_request,
+    encode_cancelled,
     encode_message,
     encode_procedures,
 )
@@ -95,14 +98,14 @@ HANG_UP = Close()
 BREAK_OFF = Close(at_once=True)
 
 
-def acknowledge(*, streaming: bool = False) -> Say:
+def acknowledge(*, streaming: bool = False, resumable: bool = False) -> Say:
     """Take the call."""
-    return Say(encode_message(Acknowledged(streaming)))
+    return Say(encode_message(Acknowledged(streaming, resumable)))
 
 
-def record(data: bytes) -> Say:
+def record(data: bytes, number: int | None = None) -> Say:
     """Send a record; ``data`` is a JSON value."""
-    return Say(encode_message(Said(Raw(data))))
+    return Say(encode_message(Said(Raw(data), number)))
 
 
 def end(ending: Ending) -> Say:
@@ -134,8 +137,12 @@ class FakeAgent(ServerFactory):
         unasked: What to do on connecting, before any request.
         procedures: What to list when asked to; without it, the request for the list is
             refused as agents of old do.
+        resumed: What to do when asked to go on with a call, or what gives that; without it, no
+            job is known.
 
     Attributes:
+        attached: What was asked to be gone on with.
+        cancelled: What was asked to be ended, which closes the connection.
         connections: Every connection so far, closed ones too.
         requests: What was asked, on whichever connection.
     """
@@ -149,11 +156,15 @@ class FakeAgent(ServerFactory):
         *,
         unasked: Script = (),
         procedures: Sequence[Procedure] | None = None,
+        resumed: Script | Callable[[Attach], Script] | None = None,
     ) -> None:
         self.script = script
         self.clock = clock
         self.unasked = unasked
         self.procedures = procedures
+        self.resumed = resumed
+        self.attached: list[Attach] = []
+        self.cancelled: list[CancelJob] = []
         self.connections: list[FakeAgentConnection] = []
         self.requests: list[ProcedureCall] = []
 
@@ -173,8 +184,15 @@ class FakeAgent(ServerFactory):
             if self.procedures is None:
                 return [end(Failed.because(InvalidRequest("procedure: missing"))), HANG_UP]
             return [Say(encode_procedures(ProcedureList(tuple(self.procedures)))), HANG_UP]
-        if not isinstance(request, ProcedureCall):
-            return [end(Failed.because(NoSuchJob("no call of this user has this job id"))), HANG_UP]
+        if isinstance(request, CancelJob):
+            self.cancelled.append(request)
+            return [Say(encode_cancelled(True)), HANG_UP]
+        if isinstance(request, Attach):
+            self.attached.append(request)
+            if self.resumed is None:
+                unknown = NoSuchJob("no call of this user has this job id")
+                return [end(Failed.because(unknown)), HANG_UP]
+            return self.resumed(request) if callable(self.resumed) else self.resumed
         self.requests.append(request)
         return self.script(request) if callable(self.script) else self.script
 

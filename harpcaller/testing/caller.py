@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from harpcaller.errors import NetworkError
+from harpcaller.errors import LeftRunning, NetworkError
 from harpcaller.interfaces import Host, ICaller, ICallSink, Limits
-from harpcaller.wire.client import Call
+from harpcaller.wire.client import Call, JobId
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
@@ -30,25 +30,34 @@ class Stage(enum.Enum):
     OVER = "over"
 
 
-class FakeCall:
-    """One call of a :class:`FakeCaller`.
+class FakeTalk:
+    """What is done with one agent about one call; see :class:`FakeCall`.
 
     Attributes:
         stage: How far it came.
         asked: Whether the agent has got the request, so that the procedure may have run.
         cancelled: Whether the dispatcher gave it up.
+        kept: Whether the agent keeps it.
+        left: Whether the dispatcher left it to the agent.
         unstored: How many of its records are on their way into the store.
     """
 
     def __init__(
-        self, host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
+        self,
+        host: Host,
+        job_id: JobId,
+        limits: Limits,
+        sink: ICallSink,
+        clearance: Deferred[None],
     ) -> None:
         self.host = host
-        self.call = call
+        self.job_id = job_id
         self.limits = limits
         self.stage = Stage.CONNECTING
         self.asked = False
         self.cancelled = False
+        self.left = False
+        self.kept = False
         self.unstored = 0
         self.outcome: Deferred[Ending] = Deferred(self._given_up)
         self._sink = sink
@@ -63,9 +72,6 @@ class FakeCall:
         """Whether the agent has said its last word, which may wait for records."""
         return self._ending is not None
 
-    def __repr__(self) -> str:
-        return f"<FakeCall {self.call.procedure} on {self.host.hostname}: {self.stage.value}>"
-
     # What happens, as the test says.
 
     def connected(self) -> None:
@@ -73,6 +79,12 @@ class FakeCall:
         assert self.stage is Stage.CONNECTING, self
         self.stage = Stage.AWAITS_CLEARANCE
         self._go_on()
+
+    def keep(self) -> None:
+        """Let the agent say that it keeps the call."""
+        assert self.stage is Stage.ASKED and not self.kept, self
+        self.kept = True
+        self._sink.resumable()
 
     def record(self, data: bytes) -> None:
         """Let the agent stream a record."""
@@ -101,6 +113,14 @@ class FakeCall:
         assert self.stage is not Stage.OVER, self
         self.stage = Stage.OVER
         self.outcome.callback(Failed.because(NetworkError("the agent closed the connection")))
+
+    def leave(self) -> bool:
+        """The dispatcher leaves it to the agent, if that keeps it and hasn't told the ending."""
+        if not self.kept or self.stage is Stage.OVER:
+            return False
+        self.left = True
+        self._over(Failure(LeftRunning("the agent keeps the call")))
+        return True
 
     # What follows from it.
 
@@ -145,6 +165,51 @@ class FakeCall:
             self._clearance.cancel()
 
 
+class FakeCall(FakeTalk):
+    """One call of a :class:`FakeCaller`."""
+
+    def __init__(
+        self,
+        host: Host,
+        job_id: JobId,
+        call: Call,
+        limits: Limits,
+        sink: ICallSink,
+        clearance: Deferred[None],
+    ) -> None:
+        super().__init__(host, job_id, limits, sink, clearance)
+        self.call = call
+
+    def __repr__(self) -> str:
+        return f"<FakeCall {self.call.procedure} on {self.host.hostname}: {self.stage.value}>"
+
+
+class FakeResumption(FakeTalk):
+    """The going on with a call that an earlier dispatcher began.
+
+    Attributes:
+        since: The first record that is wanted.
+        elapsed_seconds: How long ago it began.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        job_id: JobId,
+        since: int,
+        limits: Limits,
+        elapsed_seconds: float,
+        sink: ICallSink,
+    ) -> None:
+        super().__init__(host, job_id, limits, sink, succeed(None))
+        self.since = since
+        self.elapsed_seconds = elapsed_seconds
+        self.kept = True
+
+    def __repr__(self) -> str:
+        return f"<FakeResumption of {self.job_id} on {self.host.hostname}: {self.stage.value}>"
+
+
 @implementer(ICaller)
 class FakeCaller:
     """Carries nothing out, but keeps every call for the test.
@@ -154,23 +219,58 @@ class FakeCaller:
 
     Attributes:
         calls: Every call there was, in order; those that are over, too.
+        resumptions: Likewise, of calls that an earlier dispatcher began.
+        forgotten: The jobs whose agents needn't keep them any longer.
         listed: What agents say that they have, by their hosts' names.
     """
 
     def __init__(self, connects: bool = True) -> None:
         self.connects = connects
         self.calls: list[FakeCall] = []
+        self.resumptions: list[FakeResumption] = []
+        self.forgotten: list[JobId] = []
         self.listed: dict[str, ProcedureList | Failed] = {}
 
     def call(
-        self, host: Host, call: Call, limits: Limits, sink: ICallSink, clearance: Deferred[None]
+        self,
+        host: Host,
+        job_id: JobId,
+        call: Call,
+        limits: Limits,
+        sink: ICallSink,
+        clearance: Deferred[None],
     ) -> Deferred[Ending]:
         """Begin a call."""
-        one = FakeCall(host, call, limits, sink, clearance)
+        one = FakeCall(host, job_id, call, limits, sink, clearance)
         self.calls.append(one)
         if self.connects:
             one.connected()
         return one.outcome
+
+    def resume(
+        self,
+        host: Host,
+        job_id: JobId,
+        since: int,
+        limits: Limits,
+        elapsed_seconds: float,
+        sink: ICallSink,
+    ) -> Deferred[Ending]:
+        """Begin to go on with a call."""
+        one = FakeResumption(host, job_id, since, limits, elapsed_seconds, sink)
+        self.resumptions.append(one)
+        if self.connects:
+            one.connected()
+        return one.outcome
+
+    def leave(self, job_id: JobId) -> bool:
+        """Leave a call to its agent."""
+        talks: list[FakeTalk] = [*self.calls, *self.resumptions]
+        return any(talk.leave() for talk in talks if talk.job_id == job_id)
+
+    def forget(self, job_id: JobId) -> None:
+        """Note that its agent needn't keep it."""
+        self.forgotten.append(job_id)
 
     def procedures(self, host: Host) -> Deferred[ProcedureList | Failed]:
         """Tell at once what the test said; nothing else can be reached."""

@@ -18,7 +18,14 @@ from __future__ import annotations
 from enum import Enum
 
 from harpcaller.errors import NetworkError, ProtocolError, WireError
-from harpcaller.wire.agent import Acknowledged, Message, Said, decode_message, decode_procedures
+from harpcaller.wire.agent import (
+    Acknowledged,
+    Message,
+    Said,
+    decode_cancelled,
+    decode_message,
+    decode_procedures,
+)
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.procedures import ProcedureList
 
@@ -42,14 +49,17 @@ class Conversation:
 
     Attributes:
         records: How many records of the call were had, earlier connections' included.
-        resumable: The agent keeps the call when this connection breaks.
+        goes_on: The request was to go on with a call.
+        acknowledged: The agent has taken the call.
+        resumable: It keeps the call when this connection breaks.
     """
 
     def __init__(self, since: int | None = None) -> None:
         self.state = State.ASKED
         self.records = since or 0
-        self.resumable = False
-        self._goes_on = since is not None
+        self.acknowledged = False
+        self.resumable = since is not None
+        self.goes_on = since is not None
 
     def heard(self, line: bytes) -> Message:
         """Take the agent's next line.
@@ -67,7 +77,7 @@ class Conversation:
     def _after(self, message: Message) -> State:
         if self.state is State.ASKED:
             if isinstance(message, Acknowledged):
-                return self._acknowledged(message)
+                return self._take(message)
             if isinstance(message, Failed):
                 return State.ENDED
             raise ProtocolError("the agent answered before it acknowledged the call")
@@ -82,9 +92,10 @@ class Conversation:
             raise ProtocolError("the agent sent a record of a procedure that doesn't stream")
         return State.ENDED
 
-    def _acknowledged(self, message: Acknowledged) -> State:
-        if self._goes_on and not message.resumable:
+    def _take(self, message: Acknowledged) -> State:
+        if self.goes_on and not message.resumable:
             raise ProtocolError("the agent goes on with a call that it says it can't resume")
+        self.acknowledged = True
         self.resumable = message.resumable
         return State.STREAMING if message.streaming else State.WAITING
 
@@ -114,6 +125,22 @@ class Listing:
             ProtocolError: It is neither a list of procedures nor an error.
         """
         return decode_procedures(line)
+
+    def closed(self) -> WireError:
+        """Give the error of a connection that closed now, before the answer."""
+        return NetworkError("the agent closed the connection without an answer")
+
+
+class Cancelling:
+    """The exchange in which an agent is told to end a call by its name: one answer."""
+
+    def heard(self, line: bytes) -> bool | Failed:
+        """Take the agent's line; tells whether it ran, or why that isn't known.
+
+        Raises:
+            ProtocolError: It is neither.
+        """
+        return decode_cancelled(line)
 
     def closed(self) -> WireError:
         """Give the error of a connection that closed now, before the answer."""

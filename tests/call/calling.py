@@ -25,7 +25,7 @@ from harpcaller.testing.agent import (
 )
 from harpcaller.testing.certificates import make_self_signed
 from harpcaller.wire.agent import Credentials
-from harpcaller.wire.client import Call
+from harpcaller.wire.client import Call, JobId
 from harpcaller.wire.ending import Ending, Failed, Returned
 from harpcaller.wire.values import Raw
 from tests.call.network import MemoryNetwork, MemoryTransport
@@ -37,15 +37,24 @@ CALL = Call("web01.example", "reload", Raw(b'["nginx"]'))
 FINE = Returned(Raw(b'{"ok":true}'))
 
 
+def job_number(number: int) -> JobId:
+    """Give the id of the test's first, second, ... job."""
+    return JobId(f"{number:08d}-28d1-4ce2-aa23-f3ea7887beda")
+
+
 @implementer(ICallSink)
 @attrs.define
 class FakeSink:
     """Where records go; ``hold`` lets them wait to be stored."""
 
     records: list[bytes] = attrs.Factory(list)
+    kept: int = 0
     held: bool = False
     fault: BaseException | None = None
     waiting: deque[Deferred[None]] = attrs.Factory(deque)
+
+    def resumable(self) -> None:
+        self.kept += 1
 
     def record(self, data: Raw) -> Deferred[None]:
         if self.fault is not None:
@@ -80,6 +89,7 @@ class CallingCase(HouseCase):
         self.network = MemoryNetwork(over_tls(self.agent, self.tls, self.clock), self.clock)
         self.caller = self.make_caller(Trust())
         self.clearance: Deferred[None] = succeed(None)
+        self.jobs: list[JobId] = []
         self.results: list[Ending | Failure] = []
 
     def make_caller(self, trust: Trust) -> Caller:
@@ -91,7 +101,8 @@ class CallingCase(HouseCase):
         if script is not None:
             self.agent.script = script
         limits = limits or Limits(30, 600)
-        call = self.caller.call(HOST, CALL, limits, self.sink, self.clearance)
+        self.jobs.append(job_number(len(self.jobs)))
+        call = self.caller.call(HOST, self.jobs[-1], CALL, limits, self.sink, self.clearance)
         _ = call.addBoth(self.results.append)
         return call
 

@@ -46,7 +46,7 @@ class AnsweredTests(CallingCase):
         """The agent is asked what the call says, and its result is the ending."""
         self.run_call()
         self.assertEqual(FINE, self.result)
-        wanted = ProcedureCall(CALL.procedure, CALL.arguments, HOST.credentials)
+        wanted = ProcedureCall(CALL.procedure, CALL.arguments, HOST.credentials, self.jobs[0])
         self.assertEqual([wanted], self.agent.requests)
         self.assertEqual([HOST], self.network.hosts)
         self.assertClosed()

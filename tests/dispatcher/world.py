@@ -18,6 +18,7 @@ from harpcaller.interfaces import (
     Page,
     Recorded,
     Requester,
+    Resumable,
     Started,
     Submitted,
 )
@@ -126,7 +127,13 @@ class DispatcherCase(HouseCase):
 
     def kinds(self, job_id: JobId) -> list[str]:
         """Name the facts that are durable of a job."""
-        names = {Submitted: "submitted", Started: "started", Recorded: "recorded", Ended: "ended"}
+        names = {
+            Submitted: "submitted",
+            Started: "started",
+            Resumable: "resumable",
+            Recorded: "recorded",
+            Ended: "ended",
+        }
         return [names[type(fact)] for fact in self.store.facts_of(job_id)]
 
     def result(self, work: Deferred[_T]) -> _T:

@@ -48,6 +48,18 @@ def count(number: int, pause: float = 0.0) -> Iterator[object]:
 
 
 @streaming_procedure
+def gated(gate: str, before: int, after: int, size: int = 0) -> Iterator[object]:
+    """Tell who we are and some numbers, wait until there is such a file, and go on."""
+    yield os.getpid()
+    for i in range(before + after):
+        if i == before:
+            while not os.path.exists(gate):
+                time.sleep(0.02)
+        yield [i, "x" * size]
+    yield Result("through")
+
+
+@streaming_procedure
 def family() -> Iterator[object]:
     """Have a child, tell who we are, and stay."""
     child = subprocess.Popen(["sleep", "600"])  # whichever there is

@@ -35,7 +35,7 @@ from harpcaller.testing.agent import (
 from harpcaller.testing.certificates import make_authority
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.ending import Ending, Failed
-from tests.call.calling import CALL, FINE, FakeSink
+from tests.call.calling import CALL, FINE, FakeSink, job_number
 
 
 class CallingCase(TestCase):
@@ -48,6 +48,7 @@ class CallingCase(TestCase):
         self.tls = AgentTLS(authority.issue(names=["localhost", "127.0.0.1", "::1"]))
         self.agent = FakeAgent([acknowledge(), end(FINE), HANG_UP], reactor)
         self.sink = FakeSink()
+        self.calls = 0
         self.caller = self.make_caller()
 
     def make_caller(self, connect_timeout: float = 10) -> Caller:
@@ -68,7 +69,11 @@ class CallingCase(TestCase):
 
     def call(self, address: str, port: int) -> Deferred[Ending]:
         host = Host("localhost", address, port, Credentials("user", "secret"))
-        return self.caller.call(host, CALL, Limits(30, 60), self.sink, succeed(None))
+        self.calls += 1
+        limits = Limits(30, 60)
+        return self.caller.call(
+            host, job_number(self.calls), CALL, limits, self.sink, succeed(None)
+        )
 
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():

@@ -308,7 +308,13 @@ class WholeCallTests(InstallationCase):
 
 
 class StoppingTests(InstallationCase):
-    """A dispatcher that stops, in good order or not."""
+    """A dispatcher that stops, in good order or not, and an agent that keeps no calls."""
+
+    def make(self, more: str = "") -> Installation:
+        world = super().make(more)
+        with (world.folder / "harpd.conf").open("a") as conf:
+            conf.write("resume:\n  orphan_timeout: 0\n")
+        return world
 
     def start(self, more: str = "") -> tuple[Installation, Daemon]:
         world = self.make(more)

@@ -6,17 +6,18 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from harpcaller.errors import StorageError
+from harpcaller.errors import LeftRunning, StorageError
 from harpcaller.interfaces import Host, ICaller, ICallSink, Limits
 from harpcaller.testing.caller import FakeCall, FakeCaller, Stage
 from harpcaller.wire.agent import Credentials
-from harpcaller.wire.client import Call
+from harpcaller.wire.client import Call, JobId
 from harpcaller.wire.ending import Ending, Failed, Returned
 from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 
 WEB01 = Host("web01", "10.0.0.1", 4306, Credentials("rpc", "caixaudakuPus6yo"))
+JOB = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
 DONE = Returned(Raw(b"1"))
 
 
@@ -26,6 +27,10 @@ class Sink:
 
     def __init__(self) -> None:
         self.taken: list[tuple[bytes, Deferred[None]]] = []
+        self.kept = 0
+
+    def resumable(self) -> None:
+        self.kept += 1
 
     def record(self, data: Raw) -> Deferred[None]:
         self.taken.append((data, Deferred()))
@@ -41,6 +46,7 @@ class FakeCallerTests(HouseCase):
     def begin(self, clearance: Deferred[None] | None = None) -> tuple[FakeCall, Deferred[Ending]]:
         outcome = self.caller.call(
             WEB01,
+            JOB,
             Call("web01", "p", Raw(b"[]")),
             Limits(1, 2),
             self.sink,
@@ -140,6 +146,37 @@ class FakeCallerTests(HouseCase):
         outcome.cancel()
         self.failureResultOf(outcome, CancelledError)
         self.sink.taken[0][1].callback(None)
+
+    def test_leaving(self) -> None:
+        """Only a call that its agent keeps can be left to it, and only while it runs."""
+        call, outcome = self.begin()
+        call.connected()
+        self.assertFalse(self.caller.leave(JOB))
+        call.keep()
+        self.assertEqual(1, self.sink.kept)
+        self.assertTrue(self.caller.leave(JOB))
+        self.failureResultOf(outcome, LeftRunning)
+        self.assertEqual((True, False), (call.left, call.cancelled))
+        self.assertFalse(self.caller.leave(JOB))
+
+    def test_going_on(self) -> None:
+        """With a call of an earlier dispatcher; nothing has to be cleared, and it is kept."""
+        outcome = self.caller.resume(WEB01, JOB, 7, Limits(1, 2), 5.0, self.sink)
+        (resumption,) = self.caller.resumptions
+        self.assertEqual((7, 5.0), (resumption.since, resumption.elapsed_seconds))
+        resumption.connected()
+        self.assertIn("asked", repr(resumption))
+        resumption.end(DONE)
+        self.assertEqual(DONE, self.successResultOf(outcome))
+        self.caller.connects = True
+        outcome = self.caller.resume(WEB01, JOB, 7, Limits(1, 2), 5.0, self.sink)
+        self.assertTrue(self.caller.leave(JOB))
+        self.failureResultOf(outcome, LeftRunning)
+
+    def test_forgetting(self) -> None:
+        """Is noted."""
+        self.caller.forget(JOB)
+        self.assertEqual([JOB], self.caller.forgotten)
 
     def test_finding_calls(self) -> None:
         """By procedure, the latest first."""

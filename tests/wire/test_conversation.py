@@ -11,10 +11,11 @@ from harpcaller.wire.agent import (
     Acknowledged,
     Message,
     Said,
+    encode_cancelled,
     encode_message,
     encode_procedures,
 )
-from harpcaller.wire.conversation import Conversation, Listing, State
+from harpcaller.wire.conversation import Cancelling, Conversation, Listing, State
 from harpcaller.wire.ending import Failed, Raised, Returned
 from harpcaller.wire.procedures import Procedure, ProcedureList
 from harpcaller.wire.values import Raw
@@ -140,6 +141,7 @@ class ResumableTests(SynchronousTestCase):
     def test_offer(self) -> None:
         """Only the acknowledgement makes a call resumable."""
         self.assertFalse(Conversation().resumable)
+        self.assertTrue(Conversation(0).resumable, "until the agent says otherwise")
         self.assertFalse(self.heard(None, STREAMS).resumable)
         self.assertTrue(self.heard(None, KEEPS).resumable)
 
@@ -165,6 +167,20 @@ class ResumableTests(SynchronousTestCase):
         """An agent that goes on with a call says that it can do so again."""
         error = self.assertRaises(ProtocolError, self.heard, 0, STREAMS)
         self.assertIn("can't resume", error.message)
+
+
+class CancellingTests(SynchronousTestCase):
+    """An agent is told to end a call by its name."""
+
+    def test_answer(self) -> None:
+        """One line, and that's it."""
+        self.assertIs(True, Cancelling().heard(encode_cancelled(True)))
+        failed = Failed("no_such_job", "no")
+        self.assertEqual(failed, Cancelling().heard(encode_message(failed)))
+
+    def test_no_answer(self) -> None:
+        """The agent that closes instead is a network error."""
+        self.assertIsInstance(Cancelling().closed(), NetworkError)
 
 
 class ListingTests(SynchronousTestCase):
