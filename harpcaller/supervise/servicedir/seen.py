@@ -12,6 +12,7 @@ from harpcaller.supervise.messages import reason
 from harpcaller.supervise.servicedir import detail as details
 from harpcaller.supervise.servicedir.detail import Detail
 from harpcaller.supervise.servicedir.folder import read_beginning
+from harpcaller.supervise.servicedir.settings import WORDS_OF_READINESS
 from harpcaller.supervise.servicedir.status import NotStatus, Status, decode_status
 
 #: The longest status that any family writes.
@@ -43,11 +44,13 @@ class Seen(NamedTuple):
         status: What is in its status file.
         normally: As the file ``down`` tells now.
         detail: More, if our own supervise wrote it about just this status.
+        tells_readiness: Whether it asks to be heard when it is ready.
     """
 
     status: Status
     normally: Normally
     detail: Detail | None
+    tells_readiness: bool = False
 
 
 def is_supervised(start: int | None) -> bool:
@@ -83,7 +86,11 @@ def look(start: int) -> Seen:
         raise NotSeen("unable to read supervise/status: bad format") from None
     except OSError as error:
         raise NotSeen(f"unable to {what}: {reason(error)}") from None
-    return Seen(status, normally, detail)
+    return Seen(status, normally, detail, _tells_readiness(start))
+
+
+def _tells_readiness(start: int) -> bool:
+    return any(os.access(name, os.F_OK, dir_fd=start) for name in WORDS_OF_READINESS)
 
 
 def _exists(name: str, start: int) -> bool:

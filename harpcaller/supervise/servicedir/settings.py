@@ -187,3 +187,5 @@ _READERS: Mapping[str, Callable[[Settings, str], Settings]] = {
 
 #: The files that count.
 NAMES = frozenset(_READERS)
+#: Those by which it asks to be heard when it is ready.
+WORDS_OF_READINESS = ("notification-fd", "notify-socket")

@@ -13,8 +13,6 @@ from harpcaller.supervise.machine.life import State
 from harpcaller.supervise.servicedir.folder import Folder
 from harpcaller.supervise.servicedir.seen import NotSeen, look
 
-_WORDS_OF_READINESS = frozenset(("notification-fd", "notify-socket"))
-
 
 def missing(folder: Folder, siblings: int | None) -> tuple[str, ...]:
     """List what a service needs that isn't there.
@@ -52,12 +50,5 @@ def _is_up(start: int) -> bool:
     if seen.detail is None:
         return True  # another family's supervise: it has no word for being ready
     if seen.detail.state == State.UP.value:
-        return not _tells_readiness(start)
+        return not seen.tells_readiness
     return seen.detail.state == State.READY.value
-
-
-def _tells_readiness(start: int) -> bool:
-    try:
-        return not _WORDS_OF_READINESS.isdisjoint(os.listdir(start))
-    except OSError:
-        return False

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     from harpcaller.supervise.tools.waiting import wait
 
     deadline = None if patience is None else time.monotonic() + patience
-    code = wait(wait_for, reached, "x" in letters, deadline)
+    code = wait(wait_for, reached, letters, deadline)
     return code or (NOT_SENT if len(reached) < len(options.rest) else 0)
 
 

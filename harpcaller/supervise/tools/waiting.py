@@ -17,6 +17,8 @@ TIMED_OUT = 99
 IN_VAIN = 1
 #: How often it is looked, in seconds.
 _LOOK_EVERY = 0.025
+#: How long a supervisor may take to hear what it is told, in seconds.
+_HEARING = 5.0
 
 
 class Progress(Enum):
@@ -51,20 +53,25 @@ def progress(goal: str, seen: Seen | NotSeen, leaves: bool) -> Progress:
         return Progress.NEVER
     if goal == "u" or state is None:
         return Progress.THERE if up else Progress.ON_ITS_WAY
+    if state == "up":
+        return Progress.ON_ITS_WAY if seen.tells_readiness else Progress.THERE
     return Progress.THERE if state == "ready" else Progress.ON_ITS_WAY
 
 
-def wait(goal: str, paths: Sequence[str], leaves: bool, deadline: float | None) -> int:
+def wait(goal: str, paths: Sequence[str], letters: str, deadline: float | None) -> int:
     """Wait; gives the exit code.
 
     Args:
         goal: As for :func:`progress`.
         paths: The services' folders.
-        leaves: As for :func:`progress`.
+        letters: What they were told just now.
         deadline: Until when, on the monotonic clock; None: for ever.
     """
     open_ = {}
     code = 0
+    leaves = "x" in letters
+    # One that was given up and is told to go up may not have heard it yet.
+    heard = time.monotonic() + (_HEARING if letters else 0.0)
     for path in paths:
         try:
             open_[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -75,6 +82,8 @@ def wait(goal: str, paths: Sequence[str], leaves: bool, deadline: float | None) 
         for path, start in list(open_.items()):
             seen = _look(start)
             how = progress(goal, seen, leaves)
+            if how is Progress.NEVER and isinstance(seen, Seen) and time.monotonic() < heard:
+                how = Progress.ON_ITS_WAY
             if how is Progress.ON_ITS_WAY:
                 continue
             del open_[path]
