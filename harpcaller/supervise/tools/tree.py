@@ -57,16 +57,18 @@ class Entry:
 
     def keep(self) -> None:
         """See that what should be supervised is."""
-        self._look_for_log()
+        if not self._look_for_log() and self._main is None:
+            return  # as long as it isn't known where its output is to go
         if self._main is None:
             self._main = self._begin(self.name, self._main_ended)
         if self._has_log and self._log is None:
             self._log = self._begin(f"{self.name}/log", self._log_ended)
         self._connect()
 
-    def _look_for_log(self) -> None:
+    def _look_for_log(self) -> bool:
+        """Make the pipe if there is a log; tells whether that is known and done."""
         if self._has_log or len(os.fsencode(self.name)) > _LONGEST_NAME:
-            return
+            return True
         what = f"stat {self.name}/log"
         try:
             os.stat(f"{self.name}/log", dir_fd=self._tree.root)
@@ -77,6 +79,8 @@ class Entry:
             pass
         except OSError as error:
             self._tree.warn(f"unable to {what}: {reason(error)}")
+            return False
+        return True
 
     def _begin(self, name: str, ended: Callable[[], None]) -> Supervised | None:
         try:

@@ -107,6 +107,21 @@ class TreeTests(FakeWorld):
         self.assertEqual(["unable to chdir to web/log: not a directory"], self.complaints)
         self.assertEqual(["web/run"], self.started())
 
+    def test_log_that_cannot_be_looked_for(self) -> None:
+        """A service isn't started before it is known where its output is to go."""
+        self.make("it")
+        (self.root / "it" / "log").symlink_to("log")
+        self.tree.scan()
+        self.assertEqual(["unable to stat it/log: symbolic link loop"], self.warnings)
+        self.assertEqual([], self.started())
+        (self.root / "it" / "log").unlink()
+        self.tree.scan()
+        self.assertEqual(["it/run"], self.started())
+        # One that runs isn't bothered.
+        (self.root / "it" / "log").symlink_to("log")
+        self.tree.scan()
+        self.assertEqual(["it/run"], self.started())
+
     def test_removed_service_runs_on(self) -> None:
         """Until somebody ends it; put back, it begins afresh."""
         elsewhere = self.root / ".elsewhere"
