@@ -378,6 +378,9 @@ class _Checker:
                 continue
             latest: _Job | None = None
             for job in jobs:
+                if job.run is None or job.run.over_at is None:
+                    # It may have been given up before it began.
+                    continue
                 told = job.call.answered_at
                 if latest is not None and told is not None and told < latest.call.asked_at:
                     yield f"queue {name!r} ran {job} after {latest}, which was submitted later"

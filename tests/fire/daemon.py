@@ -105,7 +105,7 @@ class ClockLane:
 
     def stop(self) -> None:
         """See :class:`~harpcaller.store.lane.Lane`."""
-        assert not self._waiting
+        assert self._clock.is_dead or not self._waiting
 
     def _next(self) -> None:
         if self._waiting and not self._busy:
