@@ -40,7 +40,8 @@ def main() -> int:
         count, jobs, answers = count + 1, jobs + outcome.jobs, answers + outcome.answers
         if options.trace:
             for at, *what in outcome.events:
-                print(f"{at:12.6f} ", *what)
+                if what != ["event"]:
+                    print(f"{at:12.6f} ", *what)
         if options.digests:
             print(seed, outcome.digest)
         if outcome.complaints:

@@ -26,7 +26,7 @@ from tests.fire.daemon import Daemon, Settings
 from tests.fire.disk import Dead
 from tests.fire.history import queue_key
 from tests.fire.people import Client, question_about, request_of
-from tests.fire.world import World
+from tests.fire.world import Endless, World
 
 #: For how long strikes go on, in seconds of the story.
 FIRE_SECONDS = 8.0
@@ -60,8 +60,13 @@ def play(seed: int) -> Outcome:
     """Play one story."""
     with _bugs_seen() as bugs:
         story = _Story(seed)
-        story.play()
-    world = story.world
+        world = story.world
+        try:
+            story.play()
+        except Endless as endless:
+            world.complaints.append(str(endless))
+        finally:
+            world.close()
     found = [*world.complaints, *bugs, *complaints(world.history)]
     answers = sum(1 for one in world.history.questions if one.answers)
     runs = len({one.job_id for one in world.history.questions if one.kind == "call"})
@@ -127,7 +132,6 @@ class _Story:
         world.run_until(world.clock.rightNow + 60.0)
         self._ask_for_everything("get_result", "read_stream")
         self._stop_for_good()
-        world.close()
 
     def _now_and_then(self, what: Callable[[], None], pace: float) -> None:
         def act() -> None:

@@ -76,6 +76,10 @@ class Timeline(Clock):
         return call
 
 
+class Endless(BaseException):
+    """Something goes on for ever; not to be mistaken for an error within the story."""
+
+
 class World:
     """Everything.
 
@@ -84,6 +88,8 @@ class World:
     """
 
     HOSTS = ("web01", "web02", "web03")
+    #: No story needs so many events; one that has them turns in a circle.
+    MOST_EVENTS = 200_000
 
     def __init__(self, seed: int, settings: Settings) -> None:
         self.seed = seed
@@ -111,7 +117,13 @@ class World:
     # --- Time and trace ------------------------------------------------------------------
 
     def trace(self, *what: object) -> None:
-        """Note that something happened."""
+        """Note that something happened.
+
+        Raises:
+            Endless: Too much has.
+        """
+        if len(self.events) > self.MOST_EVENTS:
+            raise Endless(f"it goes on for ever at {self.clock.rightNow:.3f} s")
         self.events.append((self.clock.rightNow, *what))
 
     def digest(self) -> str:
@@ -131,6 +143,7 @@ class World:
         """Let happen what is to happen until then, or until it is enough."""
         clock = self.clock
         while clock.calls and clock.calls[0].getTime() <= time and not enough():
+            self.trace("event")
             call = clock.calls.pop(0)
             clock.rightNow = max(clock.rightNow, call.getTime())
             call.called = 1
