@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from enum import Enum
@@ -12,6 +11,7 @@ from harpcaller.supervise.messages import reason
 from harpcaller.supervise.servicedir import detail as details
 from harpcaller.supervise.servicedir.detail import Detail
 from harpcaller.supervise.servicedir.folder import read_beginning
+from harpcaller.supervise.servicedir.ok import is_supervised
 from harpcaller.supervise.servicedir.settings import WORDS_OF_READINESS
 from harpcaller.supervise.servicedir.status import NotStatus, Status, decode_status
 
@@ -51,21 +51,6 @@ class Seen(NamedTuple):
     normally: Normally
     detail: Detail | None
     tells_readiness: bool = False
-
-
-def is_supervised(start: int | None) -> bool:
-    """Tell whether somebody supervises the service in this folder.
-
-    Raises:
-        OSError: That can't be told.
-    """
-    try:
-        os.close(os.open("supervise/ok", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=start))
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return False
-        raise
-    return True
 
 
 def look(start: int) -> Seen:

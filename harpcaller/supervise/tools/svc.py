@@ -4,15 +4,19 @@ The commands are sent in their order, each once, in one piece to each service; t
 it is waited until all have got there.
 """
 
-from __future__ import annotations
-
 import errno
 import os
-import signal
 import time
 
 from harpcaller.supervise.chain.options import Options
 from harpcaller.supervise.messages import Ended, reason, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    # Importing ``signal`` itself takes longer than all the rest.
+    import _signal
 
 #: What the original takes, and signals QUIT, USR1 and USR2.
 _LETTERS = "udopchaitkxq12"
@@ -30,7 +34,7 @@ NOT_SENT = 1
 
 def main(argv: list[str]) -> int:
     """Send the commands; gives 0, or how waiting ended."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
     options = Options("svc", _LETTERS, "wT", _SYNOPSIS, argv)
     letters = wait_for = ""
     patience: float | None = None

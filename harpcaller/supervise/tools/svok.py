@@ -3,6 +3,7 @@
 import os
 
 from harpcaller.supervise.messages import USED_WRONGLY, fatal, usage
+from harpcaller.supervise.servicedir.ok import is_supervised
 
 
 def main(argv: list[str]) -> int:
@@ -14,9 +15,6 @@ def main(argv: list[str]) -> int:
         os.chdir(path)
     except OSError as error:
         raise fatal("svok", f"unable to chdir to {path}", error) from None
-    # What this takes to import isn't needed to find that out.
-    from harpcaller.supervise.servicedir.seen import is_supervised
-
     try:
         return 0 if is_supervised(None) else USED_WRONGLY
     except FileNotFoundError:
