@@ -54,7 +54,7 @@ def main() -> None:
     count, rounds = (100_000, 3) if given.quick else (500_000, 7)
     folder = Path(tempfile.mkdtemp(prefix="bench-multilog-"))
     try:
-        links.make_links(str(folder / "bin"), sorted({*harpsv.BARE, *harpsv.FULL} - harpsv.OWN))
+        links.make_links(str(folder / "bin"), harpsv.LINKED)
         figures = {name: measure(folder, name, count, rounds) for name in CASES}
     finally:
         shutil.rmtree(folder)

@@ -50,7 +50,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="bench-supervise-"))
     try:
         ours = folder / "bin"
-        links.make_links(str(ours), sorted({*harpsv.BARE, *harpsv.FULL} - harpsv.OWN))
+        links.make_links(str(ours), harpsv.LINKED)
         (ours / "run-as").symlink_to(links.SCRIPT)
         if given.only in (None, "starts"):
             starts(folder, ours, rounds=15 if given.quick else 60)

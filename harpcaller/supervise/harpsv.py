@@ -12,10 +12,10 @@ this module imports nothing that isn't there already.
 import sys
 
 from harpcaller.supervise.chain.inherited import put_back
-from harpcaller.supervise.messages import USED_WRONGLY, Ended, fatal, say
+from harpcaller.supervise.messages import USED_WRONGLY, Ended, say
 
-#: Tools that need nothing but Python itself, with their modules; they start quickest.
-BARE = {
+#: The tools, with their modules. None needs an installed package: links start Python without.
+TOOLS = {
     "envdir": "harpcaller.supervise.chain.envdir",
     "envuidgid": "harpcaller.supervise.chain.envuidgid",
     "setuidgid": "harpcaller.supervise.chain.setuidgid",
@@ -37,11 +37,11 @@ BARE = {
     "status": "harpcaller.supervise.tools.status",
 }
 
-#: Tools that need installed packages, with their modules.
-FULL: dict[str, str] = {}
-
 #: Tools that daemontools hasn't; there are no links for them.
 OWN = frozenset({"run-as", "status"})
+
+#: daemontools' names, which there are links for.
+LINKED = sorted(TOOLS.keys() - OWN)
 
 HELP = """\
 Usage: harpsv TOOL [ARGUMENT ...]
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     name, *arguments = sys.argv if argv is None else argv
     tool = name.rpartition("/")[2]
     try:
-        if tool in BARE or tool in FULL:
+        if tool in TOOLS:
             return _call(tool, arguments)
         return _harpsv(arguments)
     except Ended as end:
@@ -79,16 +79,16 @@ def _harpsv(arguments: list[str]) -> int:
     """The command under its own name."""
     what = "a tool's name is missing"
     match arguments:
-        case [tool, *rest] if tool in BARE or tool in FULL:
+        case [tool, *rest] if tool in TOOLS:
             return _call(tool, rest)
         case ["--link", directory]:
             # What few calls need isn't read by all.
             from harpcaller.supervise.links import make_links
 
-            make_links(directory, sorted({*BARE, *FULL} - OWN))
+            make_links(directory, LINKED)
             return 0
         case ["--help" | "-h"]:
-            sys.stdout.write(HELP.format(tools=_in_columns(sorted({*BARE, *FULL}))))
+            sys.stdout.write(HELP.format(tools=_in_columns(sorted(TOOLS))))
             return 0
         case ["--version"]:
             from harpcaller import __version__
@@ -104,17 +104,8 @@ def _harpsv(arguments: list[str]) -> int:
 
 def _call(tool: str, arguments: list[str]) -> int:
     """Import the tool's module and run it."""
-    if tool in BARE:
-        put_back()
-    elif sys.flags.no_site:
-        import site
-
-        site.main()
-    module = BARE.get(tool) or FULL[tool]
-    main: object = __import__(module, None, None, ["main"]).main
-    if not callable(main):
-        raise fatal("harpsv", f"{module} has no main")
-    code: int = main(arguments)
+    put_back()
+    code: int = __import__(TOOLS[tool], None, None, ["main"]).main(arguments)
     return code
 
 

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def _compare(suite: Path) -> int:
-    tools = sorted({*harpsv.BARE, *harpsv.FULL} - harpsv.OWN)
+    tools = harpsv.LINKED
     said: list[list[str]] = []
     with tempfile.TemporaryDirectory(prefix="daemontools-suite-") as name:
         for side in ("theirs", "ours"):

@@ -28,7 +28,7 @@ class CommandTests(SynchronousTestCase):
     def test_help_lists_the_tools(self) -> None:
         """All of them, with the links' option."""
         text = self.printed("--help")
-        for tool in (*harpsv.BARE, *harpsv.FULL, "--link DIR"):
+        for tool in (*harpsv.TOOLS, "--link DIR"):
             self.assertIn(tool, text)
         self.assertEqual(text, self.printed("-h"))
 
@@ -36,17 +36,16 @@ class CommandTests(SynchronousTestCase):
         """It is the package's."""
         self.assertEqual(f"harpsv {__version__}\n", self.printed("--version"))
 
-    def test_tables(self) -> None:
-        """A name means one tool, and only tools lack links."""
-        self.assertEqual(set(), set(harpsv.BARE) & set(harpsv.FULL))
-        self.assertEqual(set(), harpsv.OWN - {*harpsv.BARE, *harpsv.FULL})
+    def test_links_are_for_the_originals(self) -> None:
+        """What daemontools hasn't gets no link."""
+        self.assertEqual(sorted(harpsv.TOOLS), sorted([*harpsv.LINKED, *harpsv.OWN]))
 
     def test_link(self) -> None:
         """daemontools' names are made, and not ours."""
         folder = Path(self.mktemp())
         self.assertEqual("", self.printed("--link", str(folder)))
         names = {path.name for path in folder.iterdir()}
-        self.assertEqual({*harpsv.BARE, *harpsv.FULL, links.SCRIPT} - harpsv.OWN, names)
+        self.assertEqual({*harpsv.LINKED, links.SCRIPT}, names)
         self.assertIn("envdir", names)
         self.assertNotIn("run-as", names)
 

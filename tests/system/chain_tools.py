@@ -36,7 +36,7 @@ class ChainCase(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.folder.chmod(0o755)
         self.links = self.folder / "bin"
-        links.make_links(str(self.links), sorted({*harpsv.BARE, *harpsv.FULL} - harpsv.OWN))
+        links.make_links(str(self.links), harpsv.LINKED)
         self.work = self.folder / "work"
         self.work.mkdir()
 

@@ -50,7 +50,7 @@ class TreeCase(TestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="harpsv-test-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.ours = str(self.folder / "bin")
-        make_links(self.ours, sorted({*harpsv.BARE, *harpsv.FULL} - harpsv.OWN))
+        make_links(self.ours, harpsv.LINKED)
         if "COVERAGE_PROCESS_CONFIG" in os.environ:
             # What measures is an installed package, for which the links don't look.
             (self.folder / "bin" / SCRIPT).write_text(

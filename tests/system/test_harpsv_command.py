@@ -53,6 +53,30 @@ class WithoutLinksTests(ChainCase):
             self.assertEqual(code, found, words)
             self.assertIn(what, err.decode())
 
+    def test_leading_already(self) -> None:
+        """Who leads a group goes on as it is."""
+        command = [sys.executable, "-P", "-m", "harpcaller.supervise.harpsv"]
+        for words in (["pgrphack", "echo", "x"], ["run-as", "-P", "echo", "x"]):
+            outcome = self.run_tool("/usr/bin/setsid", *command, *words, env=dict(os.environ))
+            self.assertEqual((0, b"x\n", b""), outcome)
+
+    def test_may_not_become_somebody_else(self) -> None:
+        """Which of its rights is missing is told."""
+        rights = ("setgid", "setuid") if is_root() else ("setgid",)
+        command = [sys.executable, "-P", "-m", "harpcaller.supervise.harpsv", "setuidgid"]
+        for right in rights:
+            without = ["setpriv", f"--bounding-set=-{right}"] if is_root() else ["env"]
+            outcome = self.run_tool(
+                f"/usr/bin/{without[0]}",
+                *without[1:],
+                *command,
+                "daemon",
+                "true",
+                env=dict(os.environ),
+            )
+            expected = f"setuidgid: fatal: unable to {right}: permission denied\n".encode()
+            self.assertEqual((111, b"", expected), outcome)
+
     def test_locale(self) -> None:
         """What Python makes of the C locale isn't passed on."""
         measured = {name: os.environ[name] for name in os.environ if name.startswith("COVERAGE_")}
@@ -103,7 +127,7 @@ class LightnessTests(ChainCase):
 
     def test_imports(self) -> None:
         """The exec-chain tools read nothing from disk but themselves."""
-        tools = sorted(m for m in harpsv.BARE.values() if ".chain." in m)
+        tools = sorted(m for m in harpsv.TOOLS.values() if ".chain." in m)
         listed = "print(*sorted(set(sys.modules) - before))"
         code = f"import os, sys; before = set(sys.modules); sys.path.append({str(self.where())!r})"
         code += f"; import harpcaller.supervise.harpsv, {', '.join(tools)}; {listed}"
@@ -112,6 +136,13 @@ class LightnessTests(ChainCase):
         imported = {name for name in outcome.out.decode().split() if "harpcaller" not in name}
         self.assertEqual(set(), imported - self.ALLOWED)
         self.assertIn("harpcaller.supervise.chain.run_as", outcome.out.decode())
+
+    def test_no_package_is_needed(self) -> None:
+        """All tools do without installed packages, for which the links don't look."""
+        code = f"import sys; sys.path.append({str(self.where())!r})"
+        code += f"; import {', '.join(harpsv.TOOLS.values())}"
+        outcome = self.run_tool(sys.executable, "-I", "-S", "-c", code)
+        self.assertEqual((0, b"", b""), outcome)
 
     def where(self) -> Path:
         """Give the folder that has the package."""
