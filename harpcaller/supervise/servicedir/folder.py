@@ -20,6 +20,8 @@ from harpcaller.supervise.servicedir.status import Status, encode_status
 
 #: What may wait in a FIFO's memory at most.
 _PIPE_SIZE = 65536
+#: There may be enough of it again in a moment.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Unusable(Exception):
@@ -177,10 +179,15 @@ class Folder:
         return True
 
     def settings(self) -> Settings:
-        """Read the files by which the service asks for more."""
+        """Read the files by which the service asks for more.
+
+        Raises:
+            OSError: The system hasn't what that takes; to start without would be wrong.
+        """
         try:
             names = NAMES.intersection(os.listdir(self.fd))
-        except OSError:
+        except OSError as error:
+            _raise_if_exhausted(error)
             return Settings()
         files = {}
         problems = []
@@ -188,6 +195,7 @@ class Folder:
             try:
                 files[name] = read_beginning(name, MAX_SIZE, self.fd)
             except OSError as error:
+                _raise_if_exhausted(error)
                 problems.append(f"{name}: {reason(error)}")
         settings = read_settings(files)
         return settings._replace(problems=(*settings.problems, *problems))
@@ -201,17 +209,26 @@ class Folder:
         return os.access(name, os.F_OK, dir_fd=self.fd)
 
     def needs(self) -> list[str]:
-        """List what the service needs: the names in its folder ``needs``."""
+        """List what the service needs: the names in its folder ``needs``.
+
+        Raises:
+            OSError: The system hasn't what it takes to tell.
+        """
         try:
             folder = os.open("needs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
-        except OSError:
+        except OSError as error:
+            _raise_if_exhausted(error)
             return []
         try:
             return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-        except OSError:
-            return []
         finally:
             os.close(folder)
+
+
+def _raise_if_exhausted(error: OSError) -> None:
+    """Tell what isn't there from what can't be looked at now."""
+    if error.errno in _EXHAUSTED:
+        raise error
 
 
 def read_beginning(path: str, size: int, start: int | None = None) -> bytes:

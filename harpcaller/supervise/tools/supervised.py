@@ -239,16 +239,12 @@ class Supervised:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        waits_for = missing(self._folder, self._siblings)
-        if waits_for:
-            loop = self._around.loop
-            self._retry = loop.at(loop.clock() + _LOOK_EVERY, self.look_again)
-            if waits_for != self._waits_for:
-                self._waits_for = waits_for
-                self._announce()
-            return
-        self._read_settings()
         try:
+            waits_for = missing(self._folder, self._siblings)
+            if waits_for:
+                self._wait_for(waits_for)
+                return
+            self._read_settings()
             pid = self._body.start(self._settings, self.descriptors, self)
         except (OSError, MemoryError) as error:
             why = reason(error) if isinstance(error, OSError) else "out of memory"
@@ -260,6 +256,13 @@ class Supervised:
             return
         self._trouble = self._said = ""
         self._tell(events.Started(pid))
+
+    def _wait_for(self, names: tuple[str, ...]) -> None:
+        loop = self._around.loop
+        self._retry = loop.at(loop.clock() + _LOOK_EVERY, self.look_again)
+        if names != self._waits_for:
+            self._waits_for = names
+            self._announce()
 
     def _read_settings(self) -> None:
         self._settings = self._folder.settings()

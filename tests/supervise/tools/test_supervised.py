@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 
 from harpcaller.supervise.machine.life import State
@@ -42,6 +43,22 @@ class RefusalTests(FakeWorld):
         self.supervised("it")
         self.command("it", "u")
         self.assertEqual([b"./run"], self.door.names)
+
+    def test_no_descriptor_left(self) -> None:
+        """It isn't started as if its wishes didn't exist, but when they can be read."""
+        service = self.supervised("it", notification_fd="3")
+        self.loop.pass_time(2.0)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            self.loop.dies(service.child.pid, FAILED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        words = "process cannot open more files"
+        self.assertIn(f"unable to fork for it, sleeping 5 seconds: {words}", self.warnings)
+        self.assertEqual(1, len(self.door.started))
+        self.loop.pass_time(FORK_RETRY)
+        self.assertEqual([3], list(self.door.started[1].descriptors))
 
     def test_no_process_for_finish(self) -> None:
         """The service comes back without its script."""
