@@ -61,6 +61,16 @@ class LifeTests(TreeCase):
         self.assertIn("LC_CTYPE=", variables)
         self.assertEqual([], [line for line in variables if line.startswith("NOTIFY_SOCKET")])
 
+    def test_closed_standard_descriptors(self) -> None:
+        """Started without any, svscan doesn't give services its own files for theirs."""
+        self.service("it")
+        command = f'exec "{self.ours}/svscan" "{self.services}" <&- >&- 2>&-'
+        self.start("/bin/sh", "-c", command)
+        pid = self.pid("it")
+        self.until(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes(), "sleep")
+        links = {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)}
+        self.assertEqual({"/dev/null"}, links)
+
     def test_renamed_folder_is_still_known(self) -> None:
         """The service is where its directory is, whatever that is called."""
         elsewhere = self.folder / "elsewhere"

@@ -12,7 +12,12 @@ import signal
 from harpcaller.supervise.messages import fatal, usage
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
 from harpcaller.supervise.tools.supervised import Supervised
-from harpcaller.supervise.tools.surroundings import STOP_GRACE, make_surroundings, on_stop
+from harpcaller.supervise.tools.surroundings import (
+    STOP_GRACE,
+    fill_standard_descriptors,
+    make_surroundings,
+    on_stop,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -20,6 +25,7 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1:
         raise usage("supervise", "supervise dir")
     [path] = argv
+    fill_standard_descriptors()
     around = make_surroundings("supervise")
     try:
         service = Supervised(Folder(path, path), around, _siblings(path), around.loop.stop)

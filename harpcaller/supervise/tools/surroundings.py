@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,19 @@ STOP_GRACE = 60.0
 
 #: Signals that have nothing to say here, and would kill.
 _IGNORED = (signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def fill_standard_descriptors() -> None:
+    """See that 0, 1 and 2 are something: else the first files that are opened would be them.
+
+    Services would have those as their input and output.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def make_surroundings(tool: str) -> Surroundings:

@@ -11,7 +11,12 @@ import os
 import signal
 
 from harpcaller.supervise.messages import fatal, say
-from harpcaller.supervise.tools.surroundings import STOP_GRACE, make_surroundings, on_stop
+from harpcaller.supervise.tools.surroundings import (
+    STOP_GRACE,
+    fill_standard_descriptors,
+    make_surroundings,
+    on_stop,
+)
 from harpcaller.supervise.tools.tree import Tree
 
 #: How often the directory is looked at, in seconds.
@@ -20,6 +25,7 @@ BETWEEN_SCANS = 5.0
 
 def main(argv: list[str]) -> int:
     """Keep the directory's services up until a signal asks for the end; gives 0 then."""
+    fill_standard_descriptors()
     if argv:
         try:
             os.chdir(argv[0])
