@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from urllib.request import urlopen
 
 from harpcaller.supervise.servicedir.settings import NAMES, read_settings
 from harpcaller.testing.installation import Installation, free_port
-from tests.system.chain_tools import PATIENCE, is_root
+from tests.system.chain_tools import PATIENCE, SYSTEM_PATH, is_root
 from tests.system.supervised import SupervisedCase, is_alive, pid_in
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,33 @@ class ExampleTests(SupervisedCase):
         """Call a procedure and give what it returns."""
         job_id = self.installation.submit("sum_and_difference", 3, 1)
         return self.installation.result(job_id)
+
+    def test_agent_under_the_originals_svscan(self) -> None:
+        """What only our svscan understands doesn't get into the way of daemontools' own."""
+        self.install_both()
+        (self.services / "harpcaller").unlink()
+        theirs = self.original("svscan")
+        path = f"{SYSTEM_PATH}:{self.environment['PATH']}"
+        environment = {**self.environment, "PATH": path}
+        svscan = subprocess.Popen([theirs, str(self.services)], env=environment)
+        service = self.sv / "harpd"
+
+        def stop() -> None:
+            # It would begin anew what ends.
+            svscan.kill()
+            svscan.wait()
+            self.typed("svc -dx . log\nwhile svok . || svok log ; do sleep 0.1 ; done", service)
+
+        self.addCleanup(stop)
+        self.until_shown("svstat . log", r"^\.: up .*\nlog: up ", service)
+        self.until_shown("cat log/supervise/status | wc -c", "18", service)
+        log = self.folder / "log" / "harpd" / "current"
+        self.until_shown(f"cat {log} || true", "agent.listening")
+        self.typed("svc -h .", service)
+        self.until_shown(f"cat {log}", "agent.reloaded|procedures_loaded(?s:.*)procedures_loaded")
+        self.typed("svc -d .", service)
+        self.until_shown("svstat .", r"^\.: down", service)
+        self.until_shown(f"cat {log}", "agent.stopped")
 
     def test_service_of_ones_own(self) -> None:
         """What the chapter tells to type makes a service that answers."""
