@@ -45,8 +45,19 @@ class Asking:
 
     def ask(self, **members: object) -> dict[str, object]:
         """Ask, and give the first line of the answer."""
-        self._socket.sendall(json.dumps({"harpcaller": 1, **members}).encode() + b"\n")
+        self.send(**members)
         return self.line()
+
+    def send(self, **members: object) -> None:
+        """Ask."""
+        self._socket.sendall(json.dumps({"harpcaller": 1, **members}).encode() + b"\n")
+
+    def skip(self, last: bytes) -> int:
+        """Pass over lines up to one that begins so; tell how many there were before it."""
+        for count, line in enumerate(self._lines):
+            if line.startswith(last):
+                return count
+        raise SystemExit("the dispatcher closed the connection")
 
     def line(self) -> dict[str, object]:
         """Give the next line."""

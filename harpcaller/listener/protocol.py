@@ -26,6 +26,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -80,6 +81,9 @@ class ClientProtocol(Protocol):
     #: How long the TLS handshake may take, in seconds.
     HANDSHAKE_SECONDS = 10.0
 
+    #: How much of its answers one client gets before others have their turn, in bytes.
+    AT_ONCE = 4 * 1024
+
     def __init__(
         self,
         dispatcher: IDispatcher,
@@ -100,6 +104,7 @@ class ClientProtocol(Protocol):
         self._room: Deferred[None] | None = None
         self._no_more = False
         self._full = False
+        self._at_once = 0
         self._held_back = False
         self._linger: IDelayedCall | None = None
 
@@ -300,6 +305,13 @@ class ClientProtocol(Protocol):
             finally:
                 if deadline.active():
                     deadline.cancel()
+            self._at_once = 0
+            return
+        self._at_once += len(piece)
+        if self._at_once > self.AT_ONCE:
+            # Who reads a long stream as fast as we write it must not keep others waiting.
+            await deferLater(self._clock, 0)
+            self._at_once = 0
 
     # --- Closing -------------------------------------------------------------------------
 

@@ -387,7 +387,17 @@ class FileJobStore:
     def jobs(self, after: int, limit: int) -> Deferred[tuple[Sequence[StoredJob], int]]:
         """See :meth:`IJobStore.jobs`."""
         most = min(limit, self._sizes.list_jobs)
-        return execute(lambda: self._opened().catalogue.jobs(after, most))
+        try:
+            rooms = self._opened()
+        except StorageError as error:
+            return fail(error)
+        return rooms.background.run(self._jobs(rooms, after, most))
+
+    async def _jobs(self, rooms: _Rooms, after: int, most: int) -> tuple[Sequence[StoredJob], int]:
+        found = rooms.catalogue.jobs(after, most)
+        # Who lists a million jobs as fast as we can must not keep others waiting.
+        await rooms.background.turn()
+        return found
 
     def prune(self, ended_before: float) -> Deferred[Pruned]:
         """See :meth:`IJobStore.prune`."""

@@ -29,5 +29,5 @@ class Sizes:
     job_tail: int = 64 * 1024
     all_tails: int = 32 * 1024 * 1024
     page: int = 64 * 1024
-    page_records: int = 200
+    page_records: int = 64
     list_jobs: int = 500

@@ -46,10 +46,17 @@ class PipelineTests(ListenerCase):
         self.assertEqual(3, len(client.lines()))
 
     def test_many_at_once(self) -> None:
-        """Thousands in one go, without recursion."""
+        """Thousands in one go, without recursion, and without keeping others waiting."""
         client = self.client()
         client.send(STATUS * 5000)
-        self.assertEqual(5000, len(client.lines()))
+        written: list[int] = []
+        self.clock.callLater(0, lambda: written.append(len(client.lines())))
+        self.clock.advance(0)
+        self.assertLess(written[0], 300)
+        while answers := len(client.lines()):
+            written.append(answers)
+            self.clock.advance(0)
+        self.assertEqual(5000, sum(written))
 
     def test_half_close(self) -> None:
         """A client that shuts down its writing side gets every answer; then it is closed."""
@@ -244,6 +251,7 @@ class BoundTests(ListenerCase):
         self.assertLess(client.protocol._lines.pending(), LIMIT + 2 * len(chunk))
         while dispatcher.unanswered:
             dispatcher.answer_one()
+            self.clock.advance(0)
         self.assertTrue(client.transport.reading)
 
     def test_refused_while_held_back(self) -> None:
@@ -257,6 +265,40 @@ class BoundTests(ListenerCase):
         self.assertTrue(client.transport.reading)
         client.half_close()
         self.assertTrue(client.closed)
+
+
+class FastReaderTests(ListenerCase):
+    def test_others_have_their_turn(self) -> None:
+        """Who reads a long stream as fast as it is written keeps nobody else waiting."""
+        job = self.job()
+        for _ in range(2000):
+            self.dispatcher.say(job, b'"%s"' % (b"x" * 100))
+        self.dispatcher.end(job, DONE)
+        client = self.client(room=10**9)
+        client.send(request("follow_stream", job, b',"since":0'))
+        other = self.client()
+        written: list[int] = []
+
+        def ask() -> None:
+            other.send(STATUS)
+            written.append(len(client.lines()))
+
+        self.clock.callLater(0, ask)
+        self.clock.advance(0)
+        self.assertEqual(1, len(other.lines()))
+        self.assertLessEqual(written[0], 200)
+        self.assertEqual(2001 - written[0], len(client.lines()))
+
+    def test_goes_away_between_turns(self) -> None:
+        """A client that is gone before its next turn leaves nothing behind."""
+        job = self.job()
+        for _ in range(2000):
+            self.dispatcher.say(job, b'"%s"' % (b"x" * 100))
+        client = self.client(room=10**9)
+        client.send(request("follow_stream", job, b',"since":0'))
+        self.assertTrue(self.clock.getDelayedCalls())
+        client.transport.break_down()
+        self.assertEqual([], self.clock.getDelayedCalls())
 
 
 class SlowReaderTests(ListenerCase):

@@ -40,7 +40,9 @@ class PrivacyTests(HouseCase):
         self.clock.advance(0)
         self.successResultOf(store.add(job(1), Submitted(call(), 1.0)))
         self.successResultOf(store.add(job(1), ended()))
-        self.successResultOf(store.jobs(0, 5))
+        listed = store.jobs(0, 5)
+        self.clock.advance(0)
+        self.successResultOf(listed)
         modes = {
             os.path.join(folder, name): os.stat(os.path.join(folder, name)).st_mode & 0o077
             for folder, directories, files in os.walk(directory)

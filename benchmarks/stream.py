@@ -1,0 +1,100 @@
+"""A job with very many stream records: the last ten, a few from the middle, ten who read it all.
+
+``python -m benchmarks.stream`` does it with 10,000, 100,000 and 1,000,000 records; ``--quick``
+with 1,000 and 10,000.  ``--json`` prints an object a line instead of a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.makestore import job_ids, make_stream
+from benchmarks.probe import Asking, probing
+from benchmarks.world import world
+
+SIZES = (10_000, 100_000, 1_000_000)
+QUICK_SIZES = (1_000, 10_000)
+READERS = 10
+_MIB = 1024 * 1024
+
+
+def main() -> None:
+    """Measure all sizes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="take some seconds only")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    rows = []
+    for count in QUICK_SIZES if options.quick else SIZES:
+        rows.append(measure(count))
+        if options.json:
+            print(json.dumps(rows[-1]), flush=True)
+    if not options.json:
+        for name in rows[0]:
+            print(f"{name:28}" + "".join(f"{row[name]:14,.6g}" for row in rows))
+    first, last = rows[0], rows[-1]
+    print(
+        f"stream: the last 10 of {first['records']:,.0f} records in {first['recent_ms']:.1f} ms,"
+        f" of {last['records']:,.0f} in {last['recent_ms']:.1f} ms; {READERS} readers"
+        f" {last['read_per_s']:,.0f} records a second, memory {last['resident_mib']:.0f}, at most"
+        f" {last['peak_mib']:.0f} MiB"
+    )
+
+
+def measure(count: int) -> dict[str, float]:
+    """Measure one size."""
+    row: dict[str, float] = {"records": count}
+    job_id = next(job_ids())
+
+    def prepare(directory: Path) -> None:
+        make_stream(directory, job_id, count)
+
+    with world(prepare=prepare) as here:
+        row["resident_mib"] = round(here.usage().resident_bytes / _MIB, 1)
+        row["recent_ms"] = _some(here.port, 11, follow_stream=job_id, recent=10)
+        row["middle_ms"] = _some(here.port, 1, read_stream=job_id, since=count // 2)
+        threads = [
+            threading.Thread(target=_all, args=(here.port, job_id, count)) for _ in range(READERS)
+        ]
+        started = time.perf_counter()
+        with probing(here.port) as waits:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        took = time.perf_counter() - started
+        row["read_s"] = round(took, 2)
+        row["read_per_s"] = round(READERS * count / took)
+        row.update(waits.as_fields("read"))
+        row["peak_mib"] = round(here.peak_bytes() / _MIB, 1)
+    return row
+
+
+def _some(port: int, lines: int, **members: object) -> float:
+    """Ask ten times, and give the milliseconds until so many lines of the answer have come."""
+    took = []
+    for _ in range(10):
+        asking = Asking(port)
+        started = time.perf_counter()
+        asking.ask(**members)
+        for _ in range(lines - 1):
+            asking.line()
+        took.append(time.perf_counter() - started)
+        asking.close()
+    return round(1000 * sorted(took)[len(took) // 2], 2)
+
+
+def _all(port: int, job_id: str, count: int) -> None:
+    """Read the whole stream."""
+    asking = Asking(port)
+    asking.send(follow_stream=job_id, since=0)
+    assert asking.skip(b'{"result"') == count
+    asking.close()
+
+
+if __name__ == "__main__":
+    main()
