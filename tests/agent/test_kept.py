@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -293,6 +294,46 @@ class BrokenSpoolTests(KeptCase):
         self.assertTrue(self.link.dropped)
         self.assertEqual((["cancelled"], 1), (self.over, len(self.process.ends)))
         self.call.exited("by a signal")
+
+
+class UnreadableSpoolTests(KeptCase):
+    """What was kept can't be read any more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        spool = FaultySpool(self.folder, KEEP // 2)
+        self.core.spool = spool
+        self.kept.lost(self.link)
+        self.call.said(RECORD * 3)
+        spool.is_broken = True
+
+    def test_nobody_can_attach(self) -> None:
+        """Who looks for a record in it doesn't find the call."""
+        self.assertFalse(self.kept.attach(FakeLink(), 1))
+        self.end()
+
+    def test_call_is_ended(self) -> None:
+        """Who would be sent the rest is dropped, and the call is ended."""
+        link = FakeLink()
+        self.kept.attach(link, 3)
+        self.assertFalse(link.dropped)
+        self.kept.pauseProducing()
+        self.call.said(RECORD)
+        self.kept.resumeProducing()
+        self.assertTrue(link.dropped)
+        self.assertEqual((["cancelled"], 1), (self.over, len(self.process.ends)))
+        self.call.exited("by a signal")
+
+
+class FaultySpool(Spool):
+    """A spool whose disk breaks."""
+
+    is_broken = False
+
+    def read(self, position: int) -> bytes:
+        if self.is_broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(position)
 
 
 EVENTS: dict[str, Callable[[KeptCase], object]] = {

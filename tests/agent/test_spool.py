@@ -55,6 +55,14 @@ class SpoolTests(SpoolCase):
                 self.assertEqual(expected, self.read_from(spool, position))
             self.assertIsNone(spool.position_of(31))
 
+    def test_many_at_once(self) -> None:
+        """A record in the middle of a large batch is found, too."""
+        spool = self.make(10**6)
+        lines = [line(number, 100) for number in range(3000)]
+        spool.add_records(b"".join(lines), 3000)
+        position = spool.position_of(2500)
+        self.assertEqual(sum(map(len, lines[:2500])), position)
+
     def test_nothing_is_seen_in_the_folder(self) -> None:
         """Little stays in memory, much goes to a file that has no name."""
         spool = self.make(10 * MEMORY)

@@ -36,7 +36,8 @@ def gone(pid: int) -> bool:
     """Tell whether a process has ended (a zombie has)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # It may go while its file is being read, too.
         return True
     return stat.rpartition(")")[2].split()[0] == "Z"
 
@@ -45,7 +46,10 @@ def end_all(pids: Iterable[int]) -> None:
     """End what a test has started and lost hold of."""
     for pid in pids:
         if not gone(pid):
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
 
 
 class Client:
