@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harpcaller.supervise import harpsv, links
+from harpcaller.supervise.multilog.log import Log
+from harpcaller.supervise.multilog.processor import starter
+from harpcaller.supervise.multilog.script import parse
 
 #: Where the original's programs are.
 ORIGINAL = Path("/usr/bin")
@@ -45,6 +49,8 @@ class Taken(NamedTuple):
 
 def main() -> None:
     """Measure everything and print it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer lines, fewer rounds")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -56,6 +62,11 @@ def main() -> None:
     try:
         links.make_links(str(folder / "bin"), harpsv.LINKED)
         figures = {name: measure(folder, name, count, rounds) for name in CASES}
+        figures["memory"] = {
+            "theirs_private_kib": weigh_process(folder, str(ORIGINAL / "multilog")),
+            "ours_private_kib": weigh_process(folder, str(folder / "bin" / "multilog")),
+            "ours_within_svscan_kib": weigh_logs(folder, 500),
+        }
     finally:
         shutil.rmtree(folder)
     if given.json:
@@ -108,12 +119,64 @@ def run(command: list[str], lines: Path, folder: Path) -> Taken:
     return Taken(seconds, spent)
 
 
+def weigh_process(folder: Path, program: str) -> float:
+    """Give the private memory of a logger that has rotated, in KiB."""
+    work = folder / "work"
+    work.mkdir()
+    command = [program, "t", "./log"]
+    process = subprocess.Popen(command, cwd=work, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        process.stdin.write(b"a line that is of no use\n" * 20_000)
+        process.stdin.flush()
+        while len(list(work.glob("log/@*"))) < 5:
+            time.sleep(0.01)
+        return private(process.pid)
+    finally:
+        process.stdin.close()
+        process.wait()
+        shutil.rmtree(work)
+
+
+def weigh_logs(folder: Path, count: int) -> float:
+    """Give what a log costs in a process that has many, in KiB."""
+    at = os.open(folder, os.O_RDONLY)
+    logs = []
+    before = 0.0
+    for number in range(count + 10):
+        if number == 10:
+            before = private(os.getpid())
+        log = Log(
+            parse([b"t", b"-*", b"+* *error*", b"n5", b"./log%d" % number]),
+            at=at,
+            clock=time.time_ns,
+            monotonic=time.monotonic,
+            start=starter({}),
+        )
+        log.open()
+        log.feed(b"a line with an error\n" * 3000)
+        log.feed(b"half a line")
+        logs.append(log)
+    each = (private(os.getpid()) - before) / count
+    for log in logs:
+        log.release()
+    os.close(at)
+    return each
+
+
+def private(pid: int) -> float:
+    """Give a process's private memory, in KiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return float(sum(int(line.split()[1]) for line in lines if line.startswith("Private_")))
+
+
 def show(figures: dict[str, dict[str, float]], count: int, rounds: int) -> None:
     """Print a table and a line that says it all."""
     print(f"{count} lines of {LENGTH} bytes from a file, medians of {rounds}\n")
     head = f"{'':26}{'theirs MB/s':>12}{'ours MB/s':>12}{'theirs us':>12}{'ours us':>10}"
     print(f"{head}{'ratio':>8}   (us: processor time a line)")
-    for name, one in figures.items():
+    for name in CASES:
+        one = figures[name]
         megabytes = LENGTH / 1e6
         print(
             f"{name:26}{megabytes * one['theirs_lines_per_second']:12.1f}"
@@ -121,6 +184,12 @@ def show(figures: dict[str, dict[str, float]], count: int, rounds: int) -> None:
             f"{one['theirs_processor_us_per_line']:12.2f}{one['ours_processor_us_per_line']:10.2f}"
             f"{one['ratio']:8.2f}"
         )
+    memory = figures["memory"]
+    print(
+        f"\nprivate memory: theirs {memory['theirs_private_kib']:.0f} KiB,"
+        f" ours {memory['ours_private_kib']:.0f} KiB as a process,"
+        f" {memory['ours_within_svscan_kib']:.1f} KiB in a process that has many"
+    )
     words = [
         f"{name}: {figures[name]['ratio']:.2f} of the original's lines per second"
         f" (goal {goal}, {'met' if figures[name]['ratio'] >= goal else 'missed'})"
