@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,32 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+@contextlib.contextmanager
+def nudged() -> Iterator[None]:
+    """Let what waits in the kernel come back now and then.
+
+    A ^C that comes between Python's last look at signals and its recv(2) isn't lost, but
+    is seen only when something ends that wait.  A person would press again.
+    """
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    ended = threading.Event()
+
+    def nudge() -> None:
+        while not ended.wait(1):
+            signal.pthread_kill(main_thread, signal.SIGWINCH)
+
+    before = signal.signal(signal.SIGWINCH, lambda _number, _frame: None)
+    nudging = threading.Thread(target=nudge)
+    nudging.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        nudging.join()
+        signal.signal(signal.SIGWINCH, before)
 
 
 class CommandCase(SynchronousTestCase):
@@ -46,7 +74,8 @@ class CommandCase(SynchronousTestCase):
         """Run ``harp`` with these words; give its exit code and what it wrote."""
         out, err = out or io.StringIO(), io.StringIO()
         environ = {"HARPCALLER": f"127.0.0.1:{self.dispatcher.port}"}
-        code = main(words, out, err, environ, self.pause)
+        with nudged():
+            code = main(words, out, err, environ, self.pause)
         return code, out.getvalue(), err.getvalue()
 
     def submit(self, *words: str) -> str:

@@ -136,7 +136,12 @@ class FleetTests(SynchronousTestCase):
         if presses == 2:
             wait_until(lambda: "^C again" in messages.read_text(), "it says so")
             running.send_signal(signal.SIGINT)
-        out, _ = running.communicate(timeout=PATIENCE)
+        try:
+            out, _ = running.communicate(timeout=PATIENCE / 3)
+        except subprocess.TimeoutExpired:
+            # Python was about to wait, and hasn't looked since.
+            running.send_signal(signal.SIGINT)
+            out, _ = running.communicate(timeout=PATIENCE)
         told = self.objects(out)
         self.addCleanup(self.cancel, [one["job"] for one in told if "job" in one])
         return running.returncode, told, messages.read_text()
@@ -185,7 +190,11 @@ class FleetTests(SynchronousTestCase):
             running.send_signal(signal.SIGINT)
             time.sleep(0.05)
             running.send_signal(signal.SIGINT)
-            _, err = running.communicate(timeout=PATIENCE)
+            try:
+                _, err = running.communicate(timeout=PATIENCE / 3)
+            except subprocess.TimeoutExpired:
+                running.send_signal(signal.SIGINT)
+                _, err = running.communicate(timeout=PATIENCE)
             born = self.listed() - before
             before |= born
             for job in born:
