@@ -469,7 +469,10 @@ class Dispatcher:
 
     def prune(self, max_age_seconds: float) -> Deferred[Pruned]:
         """Forget the jobs that ended longer ago than this."""
-        return self._store.prune(self._now() - max_age_seconds)
+        # A job that ended while the clock was wrong may seem to have ended in the future; an age
+        # of nothing means every job that has ended, that one too.
+        before = self._now() - max_age_seconds if max_age_seconds > 0 else float("inf")
+        return self._store.prune(before)
 
     # --- What there is to call -----------------------------------------------------------
 

@@ -42,6 +42,43 @@ class FollowCase(DispatcherCase):
         return _Reader(self.dispatcher.follow(job, since))
 
 
+class PrunedTests(FollowCase):
+    """A job that is forgotten while it is read: nobody is left waiting for what won't come."""
+
+    def test_between_two_pages(self) -> None:
+        """The reader is told that there is no such job any more."""
+        job = self.submit()
+        self.running().records(*[b"1"] * 5)
+        self.running().end(DONE)
+        self.turn()
+        follower = self.dispatcher.follow(job, 0)
+        self.assertEqual(3, len(self.successResultOf(follower.next_page()).records))
+        self.assertEqual(1, self.successResultOf(self.dispatcher.prune(0)).removed)
+        self.failureResultOf(follower.next_page(), InvalidJobId)
+
+    def test_between_end_and_reading(self) -> None:
+        """So are those who waited for its end, if it is forgotten as soon as it has ended."""
+        job = self.submit()
+        reader = self.follow(job)
+        ending = self.dispatcher.ending(job, True)
+        self.running().end(DONE)
+        self.assertEqual(1, self.successResultOf(self.dispatcher.prune(0)).removed)
+        self.turn(5)
+        self.assertIsInstance(reader.failure, InvalidJobId)
+        self.failureResultOf(ending, InvalidJobId)
+
+    def test_has_not_ended(self) -> None:
+        """A job that is still running isn't forgotten, however old it is."""
+        job = self.submit()
+        reader = self.follow(job)
+        self.clock.advance(200)
+        self.assertEqual(0, self.successResultOf(self.dispatcher.prune(0)).removed)
+        self.running().record(b"1")
+        self.running().end(DONE)
+        self.turn(5)
+        self.assertEqual(([0], [DONE]), (reader.numbers, reader.endings))
+
+
 class FollowTests(FollowCase):
     def test_from_everywhere_across_the_seam(self) -> None:
         """Since N, the last N, or from now: each reader gets its records, all of them, once."""

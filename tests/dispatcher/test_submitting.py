@@ -327,6 +327,17 @@ class ListTests(DispatcherCase):
         self.assertEqual(0, self.successResultOf(self.dispatcher.prune(0.5)).failed)
         self.running("r").end(DONE)
 
+    def test_prune_jobs_of_the_future(self) -> None:
+        """A job that ended while the clock was wrong stays until then, or until all are pruned."""
+        self.clock.advance(1_000_000)
+        job = self.submit()
+        self.running("p").end(DONE)
+        self.turn()
+        self.clock.rightNow = 0.0
+        self.assertEqual(0, self.successResultOf(self.dispatcher.prune(10)).removed)
+        self.assertEqual(1, self.successResultOf(self.dispatcher.prune(0)).removed)
+        self.failureResultOf(self.dispatcher.status(job), InvalidJobId)
+
 
 class CancelQueueTests(DispatcherCase):
     def test_all_that_are_in_it(self) -> None:
