@@ -187,7 +187,8 @@ class Child:
             self._wish(Announce())
             return State.BACKOFF
         self.due = None
-        self._wish(Announce(), Start())
+        # How that goes is written down at once, so there is nothing to announce before.
+        self._wish(Start())
         return State.STARTING
 
     def _start_by_order(self, now: float) -> State:

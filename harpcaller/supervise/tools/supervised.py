@@ -35,6 +35,8 @@ _LOOK_EVERY = 1.0
 _ALERT_TIME = 60.0
 #: What finish scripts get as exit code when there was a signal, as in s6.
 _KILLED = 256
+#: Differs from every pid: whatever comes after a death is a change, also the same number.
+_NOBODY = -1
 
 
 class Surroundings(NamedTuple):
@@ -284,6 +286,7 @@ class Supervised:
     def died(self, ending: Ending) -> None:
         """Its process has ended."""
         self._said = ""
+        self._status_pid = _NOBODY
         self._tell(events.Died(ending, self._folder.has_program("finish")))
 
     # --- its scripts ------------------------------------------------------------------------
