@@ -101,7 +101,7 @@ class _Story:
             self.kill, self.kill, self.kill_in_a_call, self.stop, self.fill_disk, self.fail_syncs,
             self.slow_disk, self.slow_network, self.host_goes, self.host_refuses, self.host_is_deaf,
             self.agent_crashes, self.clock_jumps, self.cancel_queue, self.reload, self.client_goes,
-            self.client_is_slow, self.prune,
+            self.client_is_slow, self.client_is_mad, self.index_is_lost, self.prune,
         ]  # fmt: skip
         if durability == "full":
             strikes.append(self.cut_power)
@@ -181,6 +181,17 @@ class _Story:
             seconds = self.random.choice((1.0, 10.0, 50.0))
             self._later(seconds, client.transport.resumeProducing)
 
+    def client_is_mad(self) -> None:
+        """Let a client say what can't be understood; nobody else is to notice."""
+        client = self.world.connect()
+        if client is not None:
+            data = self.random.choice(
+                (b"}{\n", b"\xff\n", b"x" * 5000, b'{"harpcaller":1}\n', b"{")
+            )
+            self.world.trace("nonsense", data[:20])
+            client.transport.write(data)
+            client.transport.loseWriteConnection()
+
     # --- Strikes -------------------------------------------------------------------------
 
     def strike(self) -> None:
@@ -207,6 +218,12 @@ class _Story:
 
     def cut_power(self) -> None:
         self.world.cut_power()
+
+    def index_is_lost(self) -> None:
+        """Let the index be gone at the next start; it can always be made anew."""
+        self.world.kill()
+        for path in list(self.world.platter.databases):
+            self.world.platter.databases.pop(path).close()
 
     def stop(self) -> None:
         self.world.stop(lambda daemon: self.world.kill())
