@@ -24,6 +24,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from harpcaller.dispatcher.dispatcher import Dispatcher
 from harpcaller.errors import StorageError
 from harpcaller.interfaces import Host
 from harpcaller.testing.agent import FakeAgent, Script
@@ -279,23 +280,28 @@ class World:
         return self._known
 
     def list_all(self) -> Listing | None:
-        """List all jobs as an operator does, in one go."""
-        if self.daemon is None or not self.daemon.accepts:
+        """List all jobs as an operator does; None if that can't be had."""
+        daemon = self.daemon
+        if daemon is None or not daemon.accepts:
             return None
         listing = Listing(self.clock.rightNow)
-        position = 0
-        while True:
-            page: list[Any] = []
-            _ = self.daemon.dispatcher.jobs(position, 100).addCallbacks(page.append, lambda _: None)
-            if not page:
-                return None
-            jobs, position = page[0]
-            if not jobs:
-                self.history.listings.append(listing)
-                return listing
+        done: list[object] = []
+        reading = Deferred.fromCoroutine(self._list(daemon.dispatcher, listing))
+        _ = reading.addBoth(done.append)
+        self.run_until(self.clock.rightNow + 60.0, lambda: bool(done))
+        if done != [None]:
+            self.trace("no list", *done)
+            return None
+        self.history.listings.append(listing)
+        return listing
+
+    async def _list(self, dispatcher: Dispatcher, listing: Listing) -> None:
+        jobs, position = await dispatcher.jobs(0, 100)
+        while jobs:
             for job in jobs:
                 marker = marker_of(json.loads(job.status.info))
                 listing.jobs.append((str(job.job_id), marker))
+            jobs, position = await dispatcher.jobs(position, 100)
 
     # --- Agents --------------------------------------------------------------------------
 
