@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 
 from harpcaller.logs.events import EventLog, forget
@@ -60,6 +60,7 @@ class Background:
         self._clock = clock
         self._log = log
         self._count = 0
+        self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._idle: Deferred[None] | None = None
         #: Whether work should end at its next turn.
         self.is_stopping = False
@@ -71,6 +72,19 @@ class Background:
     def pace(self) -> Pace:
         """Begin a measure of work."""
         return Pace(self._clock, self.turn)
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """Wait so long, or until work should end."""
+        pause: Deferred[None] = Deferred()
+        if self.is_stopping:
+            pause.callback(None)
+        else:
+            self._pauses[pause] = self._clock.callLater(seconds, self._go_on, pause)
+        return pause
+
+    def _go_on(self, pause: Deferred[None]) -> None:
+        del self._pauses[pause]
+        pause.callback(None)
 
     def run(self, work: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
         """Begin work that :meth:`stop` waits for.
@@ -95,6 +109,9 @@ class Background:
     def stop(self) -> Deferred[None]:
         """Ask all work to end early, and wait until it has."""
         self.is_stopping = True
+        for pause, call in list(self._pauses.items()):
+            call.cancel()
+            self._go_on(pause)
         self._idle = Deferred()
         idle = self._idle
         self._tell()

@@ -18,7 +18,7 @@ from harpcaller.interfaces import StoredJob
 from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
 from harpcaller.store.disk import Disk
-from harpcaller.store.files import Content, Summary, ended_at, head, started_at, summary
+from harpcaller.store.files import Content, Summary, ended_at, head, is_passing, started_at, summary
 from harpcaller.store.index import Index, IndexLost, shrink
 from harpcaller.store.lane import Lane, in_lane
 from harpcaller.store.layout import INDEX
@@ -34,6 +34,8 @@ _T = TypeVar("_T")
 _MOST_ROWS = 200
 # So long may it become, in bytes.
 MOST_LOG = 32 * 1024 * 1024
+# After a failure it is begun anew so much later, in seconds.
+_RETRY_SECONDS = 30.0
 
 
 def status(content: Content) -> JobStatus:
@@ -118,6 +120,19 @@ class Catalogue:
         except StorageError:
             return 1
 
+    def forget_lost(self, serial: int) -> None:
+        """Take out the jobs from this serial on that have no file.
+
+        Without syncs a power cut may leave more of the index than of the journal.
+        """
+        after = serial - 1
+        with suppress(StorageError):
+            while rows := self._page(after, _MOST_ROWS):
+                after = rows[-1].serial
+                for row in rows:
+                    if not self._shelf.has_file(row.job_id):
+                        self._index.remove(row.serial)
+
     def flush(self) -> bool:
         """Hand what is gathered to the system; False if it must be gathered on."""
         try:
@@ -139,6 +154,14 @@ class Catalogue:
         if self.lane is not None and (self._disk.size(f"{path}-wal") or 0) > MOST_LOG:
             with suppress(sqlite3.Error):
                 await in_lane(self.lane, lambda: shrink(self._disk, path))
+
+    def distrust(self) -> None:
+        """Make the index anew: what was written of it may be lost, and SQLite doesn't know."""
+        with suppress(StorageError):
+            self._ask(self._lose)
+
+    def _lose(self) -> None:
+        raise IndexLost("a sync failed")
 
     def complete(self) -> None:
         """Make the index anew in the background, if it isn't complete."""
@@ -188,9 +211,11 @@ class Catalogue:
         try:
             while not self._index.is_complete and not self._background.is_stopping:
                 self._was_lost = False
-                await self._walk()
-        except (OSError, StorageError) as error:
-            self._log.error("store.index_not_rebuilt", error=str(error))
+                try:
+                    await self._walk()
+                except (OSError, StorageError) as error:
+                    self._log.error("store.index_not_rebuilt", error=str(error))
+                    await self._background.pause(_RETRY_SECONDS)
         finally:
             self._is_rebuilding = False
 
@@ -198,6 +223,7 @@ class Catalogue:
         """Put in every job, unless the index is lost once more on the way."""
         count = 0
         pace = self._background.pace()
+        is_all = True
         for job_id in self._everything():
             if count % _MOST_ROWS == 0:
                 await self.keep_short()
@@ -212,8 +238,12 @@ class Catalogue:
             except InvalidJobId:
                 pass  # pruned meanwhile, or not durable yet
             except StorageError as error:
+                if is_passing(error.__cause__):
+                    raise
+                is_all = is_all and not isinstance(error.__cause__, OSError)
                 self._log.warn("store.damaged", job=job_id, error=error.message)
-        self._ask(self._index.complete)
+        # What the disk didn't give may be there at the next start, which looks again.
+        self._ask(lambda: self._index.complete(for_good=is_all))
         self._log.info("store.index_complete", jobs=count)
 
     def _everything(self) -> Iterator[JobId]:

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from twisted.internet.defer import Deferred
 
+from harpcaller.errors import StorageError
 from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
 from harpcaller.store.catalogue import Catalogue
@@ -36,6 +37,7 @@ class Checkpoint:
         index: The index's path.
         tree: Handle of the store's directory, opened before anything was written.
         oldest: The oldest segment.
+        synced: Waits until all that can be read is durable in the journal.
         roll: Begins a new segment; told the oldest, it gives the new one's number.
         shelf: Knows what isn't filed.
         catalogue: Knows what the index hasn't written.
@@ -52,6 +54,7 @@ class Checkpoint:
         index: str,
         tree: int,
         oldest: int,
+        synced: Callable[[], Deferred[None]],
         roll: Callable[[int], Deferred[int]],
         shelf: Shelf,
         catalogue: Catalogue,
@@ -64,13 +67,15 @@ class Checkpoint:
         self._index = index
         self._tree = tree
         self._current = self._oldest = oldest
+        self._synced = synced
         self._roll = roll
         self._shelf = shelf
         self._catalogue = catalogue
         self._lane = lane
         self._background = background
         self._log = log
-        self._must_repeat = False
+        self._must_repeat = False  # write the files from the journal
+        self._has_lost = False  # what may be of the index, too
 
     async def make(self) -> bool:
         """Make a checkpoint.
@@ -91,6 +96,12 @@ class Checkpoint:
             await in_lane(self._lane, lambda: self._settle(number, living))
         except OSError as error:
             self._log.error("store.checkpoint_failed", error=error.strerror or str(error))
+            if self._has_lost:
+                self._has_lost = False
+                self._catalogue.distrust()
+            return False
+        except StorageError as error:
+            self._log.error("store.checkpoint_failed", error=error.message)
             return False
         self._oldest = number
         return True
@@ -98,6 +109,7 @@ class Checkpoint:
     async def _file_everything(self) -> None:
         pace = self._background.pace()
         for job in self._shelf.tailed():
+            await self._synced()
             self._shelf.file(job)
             await pace.step()
 
@@ -106,9 +118,9 @@ class Checkpoint:
         if self._must_repeat:
             # What couldn't be written back is gone from memory too: only the journal has it.
             replay_again(self._disk, self._directory, number, self._log)
-        self._must_repeat = True
+        self._must_repeat = self._has_lost = True
         self._disk.sync_tree(self._tree)
-        self._must_repeat = False
+        self._must_repeat = self._has_lost = False
         write_living(self._disk, self._directory, number, living)
         with suppress(sqlite3.Error):
             # It only gets longer until the next time.

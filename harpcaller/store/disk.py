@@ -1,18 +1,20 @@
 """The one door from the store to the file system.
 
 Everything the store does to files goes through a :class:`Disk`, so that a test can put one
-in its place that fails, fills up, or forgets what wasn't synced.  No decision is made here.
+in its place that fails.  The system calls that a method is made of go through a
+:class:`~harpcaller.store.system.System`, so that each of them can fail by itself.
 Every method raises OSError as the system does.  All but :meth:`Disk.database` may be
 called from any thread.
 """
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import sqlite3
+from contextlib import suppress
 from typing import Protocol
+
+from harpcaller.store.system import Linux, System
 
 
 class Disk(Protocol):
@@ -72,7 +74,10 @@ class Disk(Protocol):
         """Cut an open file."""
 
     def close(self, handle: int) -> None:
-        """Close any handle."""
+        """Close any handle.
+
+        It never fails: the handle is gone in any case, and what counts was synced before.
+        """
 
     def sync_directory(self, path: str) -> None:
         """Make the coming and going of names in a directory durable."""
@@ -98,69 +103,73 @@ class Disk(Protocol):
 
 
 class RealDisk:
-    """The system's own file system; what it makes is for the daemon's user alone."""
+    """A file system behind system calls; what it makes is for the daemon's user alone.
 
-    def __init__(self) -> None:
-        self._syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    Args:
+        system: Who answers the calls; by default the system.
+    """
+
+    def __init__(self, system: System | None = None) -> None:
+        self._system: System = system or Linux()
 
     def make_directory(self, path: str) -> None:
         """See :class:`Disk`; parents that are made are for the daemon's user alone, too."""
         try:
-            os.mkdir(path, 0o700)
+            self._system.mkdir(path, 0o700)
         except FileNotFoundError:
             self.make_directory(os.path.dirname(path))
             self.make_directory(path)
         except FileExistsError:
-            if not os.path.isdir(path):
-                raise
+            # Raises if it is something else.
+            self.close(self.open_tree(path))
 
     def remove_directory(self, path: str) -> None:
         """See :class:`Disk`."""
-        os.rmdir(path)
+        self._system.rmdir(path)
 
     def names(self, path: str) -> list[str]:
         """See :class:`Disk`."""
-        return sorted(os.listdir(path))
+        return sorted(self._system.names(path))
 
     def size(self, path: str) -> int | None:
         """See :class:`Disk`."""
         try:
-            return os.stat(path).st_size
+            return self._system.size(path)
         except FileNotFoundError:
             return None
 
     def remove(self, path: str) -> None:
         """See :class:`Disk`."""
-        os.unlink(path)
+        self._system.unlink(path)
 
     def truncate(self, path: str, size: int) -> None:
         """See :class:`Disk`."""
-        os.truncate(path, size)
+        self._system.truncate(path, size)
 
     def write_at(self, path: str, offset: int, data: bytes, *, create: bool = True) -> None:
         """See :class:`Disk`."""
         flags = os.O_WRONLY | os.O_CLOEXEC
-        handle = os.open(path, flags | (os.O_CREAT if create else 0), 0o600)
+        handle = self._system.open(path, flags | (os.O_CREAT if create else 0), 0o600)
         try:
-            written = os.pwrite(handle, data, offset)
+            written = self._system.pwrite(handle, data, offset)
             while written < len(data):
-                written += os.pwrite(handle, memoryview(data)[written:], offset + written)
+                written += self._system.pwrite(handle, memoryview(data)[written:], offset + written)
         finally:
-            os.close(handle)
+            self._system.close(handle)
 
     def open(self, path: str) -> int:
         """See :class:`Disk`."""
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._system.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def length(self, handle: int) -> int:
         """See :class:`Disk`."""
-        return os.fstat(handle).st_size
+        return self._system.length(handle)
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """See :class:`Disk`."""
-        data = os.pread(handle, size, offset)
+        data = self._system.pread(handle, size, offset)
         while data and len(data) < size:
-            more = os.pread(handle, size - len(data), offset + len(data))
+            more = self._system.pread(handle, size - len(data), offset + len(data))
             if not more:
                 break
             data += more
@@ -173,58 +182,58 @@ class RealDisk:
         the writing thread asks for Python's lock once per batch and not twice.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        return os.open(path, flags | (os.O_DSYNC if synced else 0), 0o600)
+        return self._system.open(path, flags | (os.O_DSYNC if synced else 0), 0o600)
 
     def append(self, handle: int, data: bytes) -> None:
         """See :class:`Disk`."""
-        written = os.write(handle, data)
+        written = self._system.write(handle, data)
         while written < len(data):
-            written += os.write(handle, memoryview(data)[written:])
+            written += self._system.write(handle, memoryview(data)[written:])
 
     def sync(self, handle: int) -> None:
         """See :class:`Disk`."""
-        os.fdatasync(handle)
+        self._system.fdatasync(handle)
 
     def cut(self, handle: int, size: int) -> None:
         """See :class:`Disk`."""
-        os.ftruncate(handle, size)
+        self._system.ftruncate(handle, size)
 
     def close(self, handle: int) -> None:
         """See :class:`Disk`."""
-        os.close(handle)
+        with suppress(OSError):
+            self._system.close(handle)
 
     def sync_directory(self, path: str) -> None:
         """See :class:`Disk`."""
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = self._system.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(handle)
+            self._system.fsync(handle)
         finally:
-            os.close(handle)
+            self.close(handle)
 
     def open_tree(self, path: str) -> int:
         """See :class:`Disk`."""
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._system.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def sync_tree(self, handle: int) -> None:
-        """See :class:`Disk`; one syncfs, which since Linux 5.8 tells of failed writes."""
-        if self._syncfs(handle) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        """See :class:`Disk`; one syncfs."""
+        self._system.syncfs(handle)
 
     def lock(self, path: str) -> int:
         """See :class:`Disk`."""
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = self._system.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+            self._system.lock(handle)
+            self._system.ftruncate(handle, 0)
+            self._system.pwrite(handle, b"%d\n" % os.getpid(), 0)
         except BaseException:
-            os.close(handle)
+            self.close(handle)
             raise
         return handle
 
     def database(self, path: str) -> sqlite3.Connection:
         """See :class:`Disk`."""
         # SQLite would let everybody read it; what it makes beside it gets the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        return sqlite3.connect(path, isolation_level=None, timeout=5)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._system.close(self._system.open(path, flags, 0o600))
+        return self._system.database(path)

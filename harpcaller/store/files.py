@@ -8,6 +8,7 @@ records by number, end.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -160,10 +161,19 @@ def opened(
         raise StorageError(f"the job's file is damaged: {error}") from None
     except OSError as error:
         text = error.strerror or str(error)
-        raise StorageError(f"the job's file can't be read: {text}") from None
+        raise StorageError(f"the job's file can't be read: {text}") from error
     finally:
         if handle is not None:
             disk.close(handle)
+
+
+# It isn't the file's fault, and over soon.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def is_passing(cause: BaseException | None) -> bool:
+    """Tell whether a failure to read a file has to do with the process, not with the file."""
+    return isinstance(cause, OSError) and cause.errno in _PASSING
 
 
 @attrs.frozen

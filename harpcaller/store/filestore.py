@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TypeVar
 
 import attrs
@@ -53,6 +53,9 @@ from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending
 
 _T = TypeVar("_T")
+
+#: After a failure the journal is tried again so often, in seconds.
+RETRY_SECONDS = 5.0
 
 
 @attrs.define(eq=False)
@@ -124,6 +127,7 @@ class FileJobStore:
         self._is_closing = False
         self._serial = 1  # the next submission's
         self._has_checkpoint = False  # one is being made
+        self._is_mending = False  # the journal
         self._checkpoint_at = self._sizes.segment  # the length that calls for the next
 
     # --- Opening and closing -------------------------------------------------------------
@@ -149,30 +153,32 @@ class FileJobStore:
                 raise
         except (OSError, sqlite3.Error) as error:
             text = getattr(error, "strerror", None) or str(error)
-            raise StorageError(f"{self._directory}: the store can't be opened: {text}") from error
+            path = getattr(error, "filename", None) or self._directory
+            raise StorageError(f"{path}: the store can't be opened: {text}") from error
 
     def _move_in(self, lock: int) -> Sequence[LeftOver]:
         disk, directory, log, sizes = self._disk, self._directory, self._log, self._sizes
-        tree = disk.open_tree(directory)
         index_path = f"{directory}/{INDEX}"
-        index = Index(disk, index_path, log)
         background = Background(self._clock, log)
         shelf = Shelf(disk, directory, log, job_bytes=sizes.job_tail, all_bytes=sizes.all_tails)
-        catalogue = Catalogue(index, disk, directory, shelf, background, log)
-        try:
+        with ExitStack() as undo:
+            tree = disk.open_tree(directory)
+            undo.callback(disk.close, tree)
+            index = Index(disk, index_path, log)
+            undo.callback(index.close)
+            catalogue = Catalogue(index, disk, directory, shelf, background, log)
+            undo.callback(setattr, background, "is_stopping", True)
             identity = own_identity(disk, directory, self._random_bytes)
             found: Recovered = recover(disk, directory, tree, identity, index, catalogue, log)
             synced = self._durability == "full"
             writer = SegmentWriter(disk, directory, found.segment, synced=synced)
+            undo.callback(_give_up, writer)
             found.settle(writer)
-        except BaseException:
-            background.is_stopping = True
-            index.close()
-            disk.close(tree)
-            raise
+            undo.pop_all()
         self._serial = found.serial
         for job in found.jobs:
             shelf.put(job)
+        shelf.set_aside(found.unread)
         lanes = (
             self._lane("harpcaller journal", self._reactor),
             self._lane("harpcaller checkpoint", self._reactor),
@@ -191,6 +197,7 @@ class FileJobStore:
             directory,
             index=index_path,
             tree=tree,
+            synced=self._synced,
             oldest=writer.number,
             roll=journal.roll,
             shelf=shelf,
@@ -205,6 +212,7 @@ class FileJobStore:
             shelf=shelf,
             index=index,
             catalogue=catalogue,
+            synced=self._synced,
             announce=self._announce_pruned,
             background=background,
             log=log,
@@ -233,8 +241,7 @@ class FileJobStore:
         finally:
             for lane in rooms.lanes:
                 lane.stop()
-            with suppress(OSError):
-                rooms.writer.close()
+            _give_up(rooms.writer)
             rooms.index.close()
             self._disk.close(rooms.tree)
             self._disk.close(rooms.lock)
@@ -288,6 +295,19 @@ class FileJobStore:
         rooms.journal.add(written, _Ticket(job, fact, line, done), sync=sync)
         return done
 
+    def _synced(self) -> Deferred[None]:
+        """Wait until nothing that can be read waits for a sync; it may be filed then."""
+        assert self._rooms is not None
+        if self._rooms.journal.is_durable:
+            return succeed(None)
+        return self._written(self._rooms)
+
+    def _written(self, rooms: _Rooms) -> Deferred[None]:
+        """Wait until all that was added before is durable in the journal."""
+        done: Deferred[None] = Deferred()
+        rooms.journal.add(b"", _Ticket(None, None, b"", done), sync=True)
+        return done
+
     def _announce_pruned(self, jobs: Sequence[tuple[JobId, int]]) -> Deferred[None]:
         """Write durably that these jobs are forgotten."""
         rooms = self._opened()
@@ -310,7 +330,10 @@ class FileJobStore:
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.done.callback(None)
-        rooms.shelf.file_due()
+        # A file is never ahead of the journal: a power cut could leave half a line in it that
+        # nothing mends.
+        if rooms.journal.is_durable:
+            rooms.shelf.file_due()
         if rooms.journal.length > self._checkpoint_at and not self._has_checkpoint:
             self._has_checkpoint = True
             rooms.background.start(self._checkpoint(rooms), "store.checkpoint_bug")
@@ -336,6 +359,27 @@ class FileJobStore:
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.done.errback(StorageError(f"the journal can't be written: {text}"))
+        if not self._is_mending and not self._is_closing:
+            self._is_mending = True
+            rooms.background.start(self._mend(rooms), "store.mend_bug")
+
+    async def _mend(self, rooms: _Rooms) -> None:
+        """Try until the journal can be written again, also if nobody has anything to tell it.
+
+        What was refused may stand in a segment that couldn't even be cut; a start would take it
+        for true unless a newer segment tells otherwise.
+        """
+        try:
+            while not rooms.background.is_stopping:
+                await rooms.background.pause(RETRY_SECONDS)
+                try:
+                    await self._written(rooms)
+                except StorageError:
+                    continue
+                self._log.info("store.journal_mended")
+                return
+        finally:
+            self._is_mending = False
 
     # --- Reading -------------------------------------------------------------------------
 
@@ -406,6 +450,11 @@ class FileJobStore:
         except StorageError as error:
             return fail(error)
         return rooms.background.run(rooms.pruning.prune(ended_before))
+
+
+def _give_up(writer: SegmentWriter) -> None:
+    with suppress(OSError):
+        writer.close()
 
 
 def _tell_index(index: Index, job: LivingJob, fact: Fact) -> None:

@@ -8,6 +8,7 @@ checkpoint does that before it drops the journal that could tell the same again.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -92,9 +93,12 @@ class Index:
         return connection
 
     def _remove(self) -> None:
+        # In this order on the disk, too: SQLite takes a database whose log is missing for a whole
+        # one, and a log that is left behind for the next database's.
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 self._disk.remove(self._path + suffix)
+                self._disk.sync_directory(os.path.dirname(self._path))
 
     def adopt(self, store: str, first: int, last: int) -> None:
         """Make sure that the index belongs to the files beside it, or throw it away.
@@ -221,6 +225,15 @@ class Index:
         self._connection.executemany("DELETE FROM job WHERE serial=?", self._removals)
         self._connection.execute("UPDATE state SET store=?, segment=?", self._origin)
 
+    def fold(self) -> None:
+        """Move what was written ahead into the database proper, as far as that is possible.
+
+        What a process wrote ahead that was killed may have been lost on its way to the disk, and
+        is in the system's memory only.
+        """
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def _forget_pending(self) -> None:
         self._inserts.clear()
         self._starts.clear()
@@ -229,10 +242,11 @@ class Index:
         self._pending = 0
         self._write_at = _MOST_PENDING
 
-    def complete(self) -> None:
-        """Note that every job is in it."""
+    def complete(self, *, for_good: bool = True) -> None:
+        """Note that every job is in it, or for this process only, that no more will be found."""
         self.flush()
-        self._connection.execute("UPDATE state SET complete=1")
+        if for_good:
+            self._connection.execute("UPDATE state SET complete=1")
         self.is_complete = True
 
     # --- Questions -----------------------------------------------------------------------

@@ -59,12 +59,14 @@ class Journal(Generic[_T]):
         self._oldest = 0
         #: How long the segment that is written has become, in bytes.
         self.length = 0
+        #: Whether all that was committed so far is durable.
+        self.is_durable = True
 
     def add(self, entry: bytes, ticket: _T, *, sync: bool) -> None:
         """Write an entry; its ticket will be among the committed or the failed.
 
         Args:
-            entry: What to write.
+            entry: What to write; nothing, to have durable what was added before.
             ticket: Whatever tells the caller what it was.
             sync: Whether it must be durable to count as written.
         """
@@ -146,6 +148,7 @@ class Journal(Generic[_T]):
             text = outcome.setback.strerror or str(outcome.setback)
             self._log.warn("store.journal_setback", error=text, segment=outcome.number)
         self.length = outcome.length
+        self.is_durable = outcome.is_durable
         # The lane has its next batch before anyone is told of this one.
         self._go_on()
         self._committed(tickets)

@@ -11,7 +11,7 @@ from harpcaller.interfaces import LeftOver
 from harpcaller.logs.events import EventLog
 from harpcaller.store.catalogue import Catalogue
 from harpcaller.store.disk import Disk
-from harpcaller.store.files import Content, Summary, ended_at, head, opened, summary
+from harpcaller.store.files import Content, Summary, ended_at, head, is_passing, opened, summary
 from harpcaller.store.index import Index
 from harpcaller.store.layout import LOCK
 from harpcaller.store.living import LivingJob
@@ -55,12 +55,14 @@ class Recovered:
     Attributes:
         left_over: The jobs that had not ended, in order of submission.
         jobs: The same, as the store has them in hand.
+        unread: Jobs that may not have ended either, but can't be read now.
         serial: The next submission's.
         segment: The last segment number in use.
     """
 
     left_over: Sequence[LeftOver]
     jobs: Sequence[LivingJob]
+    unread: Sequence[JobId]
     serial: int
     segment: int
     _disk: Disk
@@ -73,7 +75,8 @@ class Recovered:
             OSError: It didn't work; the older ones are still there, or not needed.
         """
         number = writer.write((), serial=self.serial).number
-        write_living(self._disk, self._directory, number, [job.job_id for job in self.jobs])
+        living = [*(job.job_id for job in self.jobs), *self.unread]
+        write_living(self._disk, self._directory, number, living)
         remove_segments(self._disk, self._directory, number)
 
 
@@ -101,6 +104,7 @@ def recover(
         OSError: It can't be done; trying again later loses nothing.
     """
     replayed = replay(disk, directory, log)
+    submitted = replayed.serial  # as far as the journal knows
     # An index that came from a backup may still be the one to know which numbers are used.
     replayed.serial = max(replayed.serial, catalogue.next_serial())
     index.adopt(identity, replayed.first, replayed.last)
@@ -108,22 +112,28 @@ def recover(
         index.remove(serial)
     living = _living(disk, directory, replayed, log)
     found: list[Summary] = []
+    unread: list[JobId] = []
     for job_id in {**living, **replayed.touched}:
-        one = _take_up(disk, directory, job_id, log)
+        one = _take_up(disk, directory, job_id, unread, log)
         if one is None:
             continue
-        if job_id in replayed.touched:
+        if job_id in replayed.touched or one.ended_at is None:
             catalogue.add(one)
+        submitted = max(submitted, one.head.serial + 1)
         replayed.serial = max(replayed.serial, one.head.serial + 1)
         if one.ended_at is None:
             found.append(one)
     found.sort(key=lambda one: one.head.serial)
+    if replayed.segments:
+        catalogue.forget_lost(submitted)
     if not catalogue.flush():
         raise OSError("the index of jobs can't be written")
+    index.fold()
     disk.sync_tree(tree)
     return Recovered(
         [_left_over(one) for one in found],
         [_in_hand(one) for one in found],
+        [job_id for job_id in unread if job_id in living],
         max(replayed.serial, catalogue.next_serial()),
         replayed.last,
         disk,
@@ -153,8 +163,21 @@ def _serial_and_end(content: Content) -> tuple[int, float | None]:
     return head(content)[0].serial, ended_at(content)
 
 
-def _take_up(disk: Disk, directory: str, job_id: JobId, log: EventLog) -> Summary | None:
-    """Repair a job's file and read what it tells, None if it can't be helped."""
+def _take_up(
+    disk: Disk, directory: str, job_id: JobId, unread: list[JobId], log: EventLog
+) -> Summary | None:
+    """Repair a job's file and read what it tells, None if there is none or it can't be read.
+
+    Args:
+        disk: Where it is.
+        directory: The store's.
+        job_id: Which job.
+        unread: Told of a file that can't be read.
+        log: Where damage is told.
+
+    Raises:
+        OSError: The system has no room for any file now.
+    """
     try:
         cut = cut_torn_line(disk, directory, job_id)
         if cut:
@@ -168,9 +191,15 @@ def _take_up(disk: Disk, directory: str, job_id: JobId, log: EventLog) -> Summar
     except FileNotFoundError:
         log.error("store.missing", job=job_id)
     except StorageError as error:
+        if isinstance(error.__cause__, OSError) and is_passing(error.__cause__):
+            raise error.__cause__ from None
         log.error("store.damaged", job=job_id, error=error.message)
+        unread.append(job_id)
     except OSError as error:
+        if is_passing(error):
+            raise
         log.error("store.damaged", job=job_id, error=error.strerror or str(error))
+        unread.append(job_id)
     return None
 
 

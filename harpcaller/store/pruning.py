@@ -33,6 +33,7 @@ class Pruning:
         shelf: Jobs in hand are left alone.
         index: What is removed is told to it.
         catalogue: Knows when jobs ended.
+        synced: Waits until all that can be read is durable in the journal.
         announce: Writes durably that these jobs are forgotten.
         background: Where turns are taken.
         log: Where failures are told.
@@ -46,6 +47,7 @@ class Pruning:
         shelf: Shelf,
         index: Index,
         catalogue: Catalogue,
+        synced: Callable[[], Deferred[None]],
         announce: Callable[[Sequence[tuple[JobId, int]]], Deferred[None]],
         background: Background,
         log: EventLog,
@@ -55,6 +57,7 @@ class Pruning:
         self._shelf = shelf
         self._index = index
         self._catalogue = catalogue
+        self._synced = synced
         self._announce = announce
         self._background = background
         self._log = log
@@ -73,6 +76,8 @@ class Pruning:
             if not found:
                 break
             position = found[-1][:2]
+            if any(self._shelf.get(job_id) for _, _, job_id in found):
+                await self._synced()
             jobs = [(job_id, serial) for _, serial, job_id in found if self._is_filed(job_id)]
             if jobs:
                 await self._announce(jobs)

@@ -73,6 +73,9 @@ _DEPTH = MAX_DEPTH + 16
 _place = re.compile(
     rb'\{"(?:packet":([0-9]{1,19}),"t|(start":)|(resumable":)|(end":)|(harpcaller_job":))'
 ).match
+_serial = re.compile(
+    rb'\{"harpcaller_job":[0-9]+,"job":"[0-9a-f-]{36}","serial":([0-9]{1,19}),'
+).match
 _record = re.compile(rb'\{"packet":([0-9]{1,19}),"time":(-?[0-9][-+.eE0-9]{0,40}),"data":').match
 
 #: How many bytes of a line :func:`place` and :func:`parse_time` need to see.
@@ -183,6 +186,12 @@ def place(beginning: bytes) -> int:
     if number is not None:
         return int(number)
     return START if start else RESUMABLE if resumable else END if end else HEAD
+
+
+def head_serial(beginning: bytes) -> int:
+    """Read the serial from the first bytes of a head, 0 if they are no head's."""
+    found = _serial(beginning)
+    return 0 if found is None else int(found[1])
 
 
 def parse_record(line: bytes) -> Record:

@@ -30,7 +30,7 @@ from harpcaller.store.layout import (
     segment_number,
     segment_path,
 )
-from harpcaller.store.records import END, HEAD, PLACE_BYTES, BadLine, place
+from harpcaller.store.records import END, HEAD, PLACE_BYTES, BadLine, head_serial, place
 from harpcaller.store.roster import read_living
 from harpcaller.store.segments import Entry, Header, entries, parse_header, pruned_serial
 from harpcaller.wire.client import JobId
@@ -155,6 +155,7 @@ class Replayed:
         serial: The first that wasn't given away yet, as far as the journal knows.
         first: The oldest segment that was needed.
         last: The last segment number in use.
+        segments: How many there were to replay.
     """
 
     living: dict[JobId, None] | None = None
@@ -163,6 +164,7 @@ class Replayed:
     serial: int = 1
     first: int = 0
     last: int = 0
+    segments: int = 0
 
 
 def replay(disk: Disk, directory: str, log: EventLog) -> Replayed:
@@ -173,19 +175,25 @@ def replay(disk: Disk, directory: str, log: EventLog) -> Replayed:
     """
     numbers = segments(disk, directory)
     first, living = _newest_living(disk, directory, log)
-    found = Replayed(first=first, last=max([first, *numbers]))
+    names = disk.names(f"{directory}/{JOURNAL}")
+    # A list that is damaged has used its number, too.
+    lists = filter(None, map(living_number, names))
+    found = Replayed(first=first, last=max([first, *numbers, *lists]))
     began: dict[JobId, None] = dict.fromkeys(living or ())
     # What is older than the list is safe in the files already; removing it didn't work.
     numbers = [number for number in numbers if number >= first]
     headers = _headers(disk, directory, numbers, log)
     good = {key: length for header in headers for key, length in header.good.items()}
     lines = _Lines(disk, directory, log, may_create=True)
+    found.segments = len(headers)
     for header in headers:
         found.serial = max(found.serial, header.serial)
         for entry in _entries(disk, directory, header.number, good):
             _note(entry, found, began)
             lines.add(entry)
     lines.write()
+    for job_id in lines.not_removed:
+        found.pruned.pop(job_id, None)
     if living is not None:
         found.living = began
     log.info("store.replayed", segments=len(headers), jobs=len(found.touched))
@@ -256,6 +264,7 @@ def _note(entry: Entry, found: Replayed, living: dict[JobId, None]) -> None:
         return
     if standing == HEAD:
         living[entry.job_id] = None
+        found.serial = max(found.serial, head_serial(entry.line) + 1)
     elif standing == END:
         living.pop(entry.job_id, None)
 
@@ -270,6 +279,8 @@ class _Lines:
         self._may_create = may_create
         self._runs: dict[JobId, list[tuple[int, bytearray]]] = {}
         self._pruned: dict[JobId, None] = {}  # for its order
+        #: What was pruned, but couldn't be removed.
+        self.not_removed: set[JobId] = set()
         self._size = 0
 
     def add(self, entry: Entry) -> None:
@@ -293,9 +304,11 @@ class _Lines:
         self._size = 0
         if self._may_create:
             for job_id in self._pruned:
-                # What can't be removed was counted when it was pruned, and is listed still.
-                with suppress(OSError):
+                # What can't be removed is listed still, and due at the next pruning.
+                try:
                     remove_job(self._disk, self._directory, job_id)
+                except OSError:
+                    self.not_removed.add(job_id)
             self._pruned.clear()
 
     def _write(self, job_id: JobId, runs: list[tuple[int, bytearray]]) -> None:

@@ -153,11 +153,13 @@ class Written:
     Attributes:
         number: The segment it stands in.
         length: How long that segment is now.
+        is_durable: Nothing that was ever accepted waits for a sync.
         setback: What went wrong before it went well, if anything.
     """
 
     number: int
     length: int
+    is_durable: bool
     setback: OSError | None
 
 
@@ -177,8 +179,9 @@ class SegmentWriter:
         synced: Whether every batch is to be synced, or only those that ask for it.
     """
 
-    # So much may wait for a sync that nobody asked for; it is kept for a new segment.
-    _MOST_UNSYNCED = 4 * 1024 * 1024
+    # So much may wait for a sync that nobody asked for; it is kept for a new segment, and
+    # what it tells isn't filed until then.
+    _MOST_UNSYNCED = 1024 * 1024
 
     def __init__(self, disk: Disk, directory: str, last: int, *, synced: bool) -> None:
         self._disk = disk
@@ -193,6 +196,7 @@ class SegmentWriter:
         self._unsynced: list[bytes] = []  # what lies between the two
         self._is_fresh = False  # nothing stands in it but its header
         self._abandoned: dict[int, int] = {}
+        self._uncut: set[int] = set()  # those that still have what isn't to be believed
         self._removed: set[int] = set()
 
     def write(
@@ -219,6 +223,7 @@ class SegmentWriter:
         data = b"".join(batch)
         for gone in [number for number in self._abandoned if number < oldest]:
             del self._abandoned[gone]
+            self._uncut.discard(gone)
         setback: OSError | None = None
         try:
             if self._handle is not None:
@@ -226,7 +231,7 @@ class SegmentWriter:
                     self._sync()
                     setback = self._try_to_begin(serial)
                 self._append(data, sync)
-                return Written(self.number, self._length, setback)
+                return self._written(setback)
         except OSError as error:
             setback = error
             self._abandon()
@@ -236,7 +241,10 @@ class SegmentWriter:
         except OSError:
             self._abandon()
             raise
-        return Written(self.number, self._length, setback)
+        return self._written(setback)
+
+    def _written(self, setback: OSError | None) -> Written:
+        return Written(self.number, self._length, not self._unsynced, setback)
 
     def close(self) -> None:
         """Sync and close the segment."""
@@ -269,8 +277,7 @@ class SegmentWriter:
             self._disk.sync_directory(f"{self._directory}/{JOURNAL}")
         except OSError:
             # Harmless if it stays: there is nothing in it that wasn't accepted.
-            with suppress(OSError):
-                self._disk.close(handle)
+            self._disk.close(handle)
             with suppress(OSError):
                 self._disk.remove(segment_path(self._directory, number))
             raise
@@ -283,11 +290,14 @@ class SegmentWriter:
         # The directory is synced: what was removed before doesn't come back.
         for gone in self._removed:
             self._abandoned.pop(gone, None)
+            self._uncut.discard(gone)
         self._removed.clear()
 
     def _append(self, data: bytes, sync: bool) -> None:
         assert self._handle is not None
         if not data:
+            if sync:
+                self._sync()
             return
         self._disk.append(self._handle, data)
         if self._synced:
@@ -317,13 +327,17 @@ class SegmentWriter:
         # there is one, it is all that a killed daemon leaves of what was acknowledged unsynced.
         # Where it turns out to be lost, its checksums tell.
         self._abandoned[self.number] = self._length
-        # None of this has to work: the next header tells what is good.  But if there never is
-        # a next one, a batch that was called failed is not found by the next start.
-        with suppress(OSError):
+        # None of this has to work: the next header tells what is good.  But if there is none
+        # before a crash, a batch that was called failed must not be found by the next start.
+        # (The sync is for the cut; of what was written before it says nothing.)
+        try:
             self._disk.cut(handle, self._length)
-        with suppress(OSError):
-            self._disk.close(handle)
-        if self._is_fresh:
+            self._disk.sync(handle)
+        except OSError:
+            self._uncut.add(self.number)
+        self._disk.close(handle)
+        # A header that others need is kept: it may be the only one that tells of them.
+        if self._is_fresh and not self._uncut - {self.number}:
             with suppress(OSError):
                 self._disk.remove(segment_path(self._directory, self.number))
                 self._removed.add(self.number)

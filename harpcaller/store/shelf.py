@@ -6,7 +6,7 @@ job's tail has grown, when all tails together have, and at a checkpoint.  No fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from harpcaller.errors import InvalidJobId
@@ -46,6 +46,7 @@ class Shelf:
         self._bytes = 0  # of all tails
         self._due: list[LivingJob] = []
         self._in_trouble = False
+        self._aside: list[JobId] = []
 
     # --- Jobs ----------------------------------------------------------------------------
 
@@ -73,9 +74,14 @@ class Shelf:
         """Give the ids of all jobs in hand."""
         return iter(list(self._jobs))
 
+    def set_aside(self, unread: Sequence[JobId]) -> None:
+        """Remember jobs that can't be read, so that the next start looks at them again."""
+        self._aside = list(unread)
+
     def living(self) -> list[JobId]:
-        """Give the ids of the jobs that have not durably ended."""
-        return [job.job_id for job in self._jobs.values() if job.ended_at is None and job.durable]
+        """Give the ids of the jobs that have not durably ended, or nobody knows."""
+        found = [job.job_id for job in self._jobs.values() if job.ended_at is None and job.durable]
+        return found + self._aside
 
     # --- Filing --------------------------------------------------------------------------
 

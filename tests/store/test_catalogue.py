@@ -101,7 +101,7 @@ class RebuildTests(IndexCase):
         """A text that is none makes a list fail once; after that there is a new index."""
         self.close()
         connection = sqlite3.connect(f"{self.directory}/{INDEX}", isolation_level=None)
-        connection.execute("UPDATE job SET host=CAST(x'fffe' AS TEXT) WHERE serial=2")
+        connection.execute("UPDATE job SET host=CAST(x'fffe' AS TEXT) WHERE serial=1")
         connection.close()
         self.open()
         self.failureResultOf(self.store.jobs(0, 100), StorageError)
