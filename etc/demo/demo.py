@@ -191,14 +191,16 @@ def crash(demo: Demo, old_job: str) -> None:
     demo.show(["kill", "-9", str(dispatcher.process.pid)])
     dispatcher.kill()
     say(
-        "Started again, it knows every job that it ever acknowledged: those that waited run;"
-        " of the one that ran nobody can know how it ended, and the dispatcher says so."
+        "Started again, it knows every job that it ever acknowledged. The one that ran has never"
+        " noticed: its agent has kept it, and the dispatcher goes on with it. It is cancelled"
+        " now, so that those that wait can run."
     )
     demo.start_dispatcher()
+    check(demo.ask({"get_result": running, "wait": False}), {"no_result": True})
+    demo.harp("cancel", running)
     for job, service in zip(waiting, ("a", "b"), strict=True):
         check(json.loads(demo.harp("result", "--wait", job)[-1]), f"{service} restarted")
-    check(demo.result(running)["error"]["type"], "missing_result")
-    demo.harp("result", running, code=1)
+    check(demo.ask({"get_result": running}), {"cancelled": True})
     check(json.loads(demo.harp("result", old_job)[-1]), {"sum": 10, "difference": 4})
     say("All jobs, as an operator sees them.")
     check(len(demo.harpcallerd_shown("list", "--all")), 13)
