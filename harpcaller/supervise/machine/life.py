@@ -26,8 +26,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 from harpcaller.supervise.machine.events import (
     Announce,
@@ -53,12 +52,10 @@ from harpcaller.supervise.machine.events import (
     UpWanted,
     Wish,
 )
-from harpcaller.supervise.machine.restarts import (
-    BETWEEN_STARTS,
-    Deaths,
-    Ending,
-    RestartPolicy,
-)
+from harpcaller.supervise.machine.restarts import BETWEEN_STARTS, Deaths, Ending
+from harpcaller.supervise.machine.states import Rules, State, Want
+
+__all__ = ["STAY_DOWN", "TABLE", "Child", "Rules", "State", "Want"]
 
 #: A finish script that exits with this doesn't want its service back (as in s6).
 STAY_DOWN = 125
@@ -67,45 +64,6 @@ STAY_DOWN = 125
 _FATAL = frozenset(
     (signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
 )
-
-
-class State(Enum):
-    """Where in its life a process is."""
-
-    DOWN = "down"
-    STARTING = "starting"
-    UP = "up"
-    READY = "ready"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    FINISHING = "finishing"
-    BACKOFF = "backoff"
-    GIVEN_UP = "given up"
-    ENDED = "ended"
-
-
-class Want(Enum):
-    """What is to become of a process; the value is its byte in the status file."""
-
-    UP = ord("u")
-    DOWN = ord("d")
-    ONCE = 0
-
-
-class Rules(NamedTuple):
-    """What a service's directory asks of its supervision.
-
-    Attributes:
-        restarts: What follows on its deaths.
-        down_signal: What tells it to end.
-        kill_after_seconds: How long it may take to, before SIGKILL; None: as long as it likes.
-        finish_seconds: How long its finish script may take, before SIGKILL; None: likewise.
-    """
-
-    restarts: RestartPolicy = RestartPolicy()
-    down_signal: int = signal.SIGTERM
-    kill_after_seconds: float | None = None
-    finish_seconds: float | None = 5.0
 
 
 class Child:
