@@ -53,6 +53,9 @@ tox: $(READY) ## other Pythons, the oldest and the newest dependencies; those th
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.calls
+	$(BIN)/python -m benchmarks.million --quick
+	$(BIN)/python -m benchmarks.stream --quick
+	$(BIN)/python -m benchmarks.waiting --quick
 	$(BIN)/python -m benchmarks.supervise
 
 clean:
