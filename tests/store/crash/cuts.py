@@ -83,29 +83,40 @@ def run(cut: Cut) -> None:
     tell(cut.story, lambda at, story: [cut] if at == cut.at else [])
 
 
-def tell(text: str, cases: Callable[[int, Story], list[Cut]]) -> int:
+def tell(
+    text: str, cases: Callable[[int, Story], list[Cut]], files: FileSystem | None = None
+) -> int:
     """Tell a story, and try power cuts at every change of the disk.
 
     Args:
         text: The story.
         cases: Gives what to try after the change with this number.
+        files: Where it happens, if not on a new machine.
 
     Returns:
         How many changes there were.
     """
-    story = Story(text)
+    story = Story(text, files)
     count = 0
+    wrong: list[Failed] = []
 
     def changed() -> None:
         nonlocal count
         count += 1
-        for cut in cases(count, story):
-            _try(cut, story)
+        if not wrong:
+            for cut in cases(count, story):
+                try:
+                    _try(cut, story)
+                except Failed as error:
+                    # Raised from here it would be the store's to deal with.
+                    wrong.append(error)
 
     story.world.files.changed = changed
     story.tell()
     changed()
     story.world.files.changed = lambda: None
+    if wrong:
+        raise wrong[0]
     if any(one.is_aside for one in story.jobs.values()):
         raise Failed(f"{text}\na healthy disk, but a job can't be read")
     story.world.close()
