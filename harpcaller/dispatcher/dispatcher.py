@@ -92,7 +92,7 @@ class Dispatcher:
     #: How long to wait before an end is written again that couldn't be.
     RETRY_SECONDS = 5.0
     #: How many jobs of a queue are cancelled in one turn of the reactor.
-    SLICE = 200
+    SLICE = 50
 
     def __init__(
         self,

@@ -367,7 +367,7 @@ class CancelQueueTests(DispatcherCase):
         somebody_else()
         self.turn()
         self.assertEqual(5_000, self.successResultOf(cancelled))
-        self.assertEqual(list(range(4_800, -1, -200)), left)
+        self.assertEqual(list(range(4_950, -1, -50)), left)
         self.assertEqual((1, []), (len(self.caller.calls), list(self.dispatcher.living())))
         self.assertEqual([], list(self.board.queues()))
         self.assertTrue(all(self.kinds(job) == ["submitted", "ended"] for job in jobs[-2:]))
