@@ -303,7 +303,9 @@ class _Story:
         if daemon is not None:
             age = self.random.choice((0.0, 5.0, 20.0))
             now = self.world.clock.rightNow
-            self.world.history.prunings.append((now, self.world.now() - age))
+            # No age at all means every job that has ended, whatever the clock said then.
+            before = self.world.now() - age if age else float("inf")
+            self.world.history.prunings.append((now, before))
             _ = daemon.dispatcher.prune(age).addErrback(lambda _: None)
 
     # --- The end -------------------------------------------------------------------------
