@@ -49,6 +49,7 @@ class Client(Protocol):
     ) -> None:
         self.waiting: deque[Question] = deque()
         self.is_lost = False
+        self.is_mad = False  # it gets answers to what nobody asked
         self._seconds = seconds
         self._trace = trace
         self._over = over

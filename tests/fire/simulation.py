@@ -147,7 +147,7 @@ class _Story:
     def client_acts(self) -> None:
         """Let a client ask one thing or some, on a connection of its own or an old one."""
         world, random = self.world, self.random
-        old = list(world.clients)
+        old = [client for client in world.clients if not client.is_mad]
         client = random.choice(old) if old and random.random() < 0.4 else world.connect()
         if client is None:
             return
@@ -189,6 +189,7 @@ class _Story:
                 (b"}{\n", b"\xff\n", b"x" * 5000, b'{"harpcaller":1}\n', b"{")
             )
             self.world.trace("nonsense", data[:20])
+            client.is_mad = True
             client.transport.write(data)
             client.transport.loseWriteConnection()
 
