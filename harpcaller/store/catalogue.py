@@ -151,8 +151,9 @@ class Catalogue:
         Every change of a page makes it longer, and it lives on until the next checkpoint.
         """
         path = f"{self._directory}/{INDEX}"
-        if self.lane is not None and (self._disk.size(f"{path}-wal") or 0) > MOST_LOG:
-            with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error, OSError):
+            # It only gets longer until the next time.
+            if self.lane is not None and (self._disk.size(f"{path}-wal") or 0) > MOST_LOG:
                 await in_lane(self.lane, lambda: shrink(self._disk, path))
 
     def distrust(self) -> None:

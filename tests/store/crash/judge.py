@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from harpcaller.errors import StorageError
 from harpcaller.interfaces import Ended, Fact, LeftOver, Recorded, Resumable, Started, Submitted
 from harpcaller.store.layout import IDENTITY, INDEX, JOURNAL, LOCK, job_id_at
 from harpcaller.wire.client import JobId
@@ -90,7 +91,13 @@ def judge(
     """
     found: dict[JobId, list[Fact]] = {}
     for one in jobs.values():
-        there = world.facts(one.job_id)
+        try:
+            there = world.facts(one.job_id)
+        except StorageError:
+            if not troubled:
+                raise
+            one.is_aside = True
+            continue
         _check_job(one, there, by_kill=by_kill, doubts=doubts, loses_records=lost_records)
         if there is not None:
             found[one.job_id] = there
@@ -99,7 +106,7 @@ def judge(
     world.settle()
     if not troubled:
         _check_listing(found, world)
-    _check_files(found, world)
+        _check_files(found, world)
     return found
 
 

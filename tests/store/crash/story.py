@@ -247,6 +247,8 @@ class Story:
         """Go on from what was found after a crash: that is what there is now."""
         for one in self.jobs.values():
             there = found.get(one.job_id)
+            if there is None and one.is_aside:
+                continue  # nobody knows
             if one.gone is None:
                 one.gone = there is None
             one.facts = there or []
