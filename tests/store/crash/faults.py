@@ -96,7 +96,7 @@ class Fault:
     @property
     def leaves_doubts(self) -> bool:
         """Whether the disk may have taken what it then says it hasn't, and takes nothing more."""
-        return self.lasts and self.kind.startswith("EIO")
+        return self.lasts and self.kind.startswith(("EIO", "EROFS"))
 
 
 def calls_of(text: str) -> list[SystemCall]:
