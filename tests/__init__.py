@@ -11,8 +11,13 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("dev", deadline=None)
 settings.register_profile("nightly", deadline=None, max_examples=5_000)
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As in the background of a shell; but ^C is what some tests press.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Those who run tests in the background of a shell, or under nohup, ignore these; but ^C is
+# what some tests press, and others look at what programs get.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number,
+            signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL,
+        )
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -20,14 +20,14 @@ from twisted.internet.defer import (
     fail,
     succeed,
 )
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from harpcaller.dispatcher.ends import Ends, was_logged
 from harpcaller.dispatcher.following import Follower, unaccounted
 from harpcaller.dispatcher.living import Crowd, LivingJob
-from harpcaller.dispatcher.outcome import outcome
 from harpcaller.dispatcher.shield import shielded
 from harpcaller.dispatcher.sink import JobSink
 from harpcaller.errors import (
@@ -40,7 +40,6 @@ from harpcaller.errors import (
     WireError,
 )
 from harpcaller.interfaces import (
-    Ended,
     IBoard,
     ICaller,
     IDispatcher,
@@ -89,8 +88,6 @@ class Dispatcher:
         settings: May be replaced while running; calls under way keep theirs.
     """
 
-    #: How long to wait before an end is written again that couldn't be.
-    RETRY_SECONDS = 5.0
     #: How many jobs of a queue are cancelled in one turn of the reactor.
     SLICE = 50
 
@@ -119,12 +116,9 @@ class Dispatcher:
         #: Those of them that can't be left to their agents.
         self._bound: dict[LivingJob, None] = {}
         self._none_bound = Crowd(clock)
-        self._ends_under_way = 0
-        self._no_ends_under_way = Crowd(clock)
-        self._retries: dict[LivingJob, tuple[Ended, IDelayedCall]] = {}
+        self._ends = Ends(store, clock, self._dismiss)
         self._stopping = False
         self._hurried = False
-        self._last_chance = False
         self._grace: Deferred[None] | None = None
 
     # --- Submitting --------------------------------------------------------------------
@@ -183,10 +177,8 @@ class Dispatcher:
             )
             ended = job.life.finished(self._now(), Failed.because(lost))
             assert ended is not None
-            endings.append(self._end(job, ended))
-        # One that can't be stored is tried again like any other end.
-        stored = [ending.addErrback(_was_logged) for ending in endings]
-        return shielded(DeferredList(stored).addCallback(lambda _: None))
+            endings.append(self._ends.write_or_log(job, ended))
+        return shielded(DeferredList(endings).addCallback(lambda _: None))
 
     def _take_up(self, job: LivingJob, found: LeftOver, started_at: float) -> None:
         """Go on with a job that ran, in the place of its queue that it had."""
@@ -240,7 +232,7 @@ class Dispatcher:
             ending = Failed.because(SystemFailure("the dispatcher failed; its log tells more"))
         ended = job.life.finished(self._now(), ending)
         if ended is not None:
-            _ = self._end(job, ended).addErrback(_was_logged)
+            _ = self._ends.write_or_log(job, ended)
 
     async def _carry_out(self, job: LivingJob, call: Call | None) -> Ending:
         if call is None:
@@ -299,12 +291,12 @@ class Dispatcher:
         ended = job.life.cancelled(self._now())
         if ended is None:
             # It has ended, but that is nobody's to know before it is stored.
-            if job in self._retries:
+            if self._ends.are_owed(job):
                 return fail(StorageError("the job has ended, but its end can't be stored now"))
             return job.wait_for_end(self._clock).addCallback(lambda _: False)
         if job.run is not None:
             job.run.cancel()
-        return shielded(self._end(job, ended).addCallback(lambda _: True))
+        return shielded(self._ends.write(job, ended).addCallback(lambda _: True))
 
     def cancel_queue(self, name: Raw) -> Deferred[int]:
         """End all jobs that are in the queue now; tells how many it ended."""
@@ -325,40 +317,6 @@ class Dispatcher:
             await deferLater(self._clock, 0)
         return ended
 
-    def _end(self, job: LivingJob, ended: Ended) -> Deferred[None]:
-        """Store a job's end, then tell.
-
-        Fails with StorageError, of which the log tells; the end is tried again then.
-        """
-
-        def stored(_: None) -> None:
-            _log.info(
-                "job.ended",
-                job=job.job_id,
-                host=job.host,
-                procedure=job.procedure,
-                client=job.client,
-                **outcome(ended.ending),
-            )
-            self._dismiss(job)
-
-        def failed(failure: Failure) -> None:
-            if not isinstance(failure.value, StorageError):
-                # Trying again won't help; nobody is to wait for it.
-                _log.bug("job.bug", failure, job=job.job_id)
-                self._dismiss(job)
-                raise StorageError("the job's end couldn't be stored; the log tells more")
-            _log.error("job.end_not_stored", job=job.job_id, reason=failure.value.message)
-            if not self._last_chance:
-                again = self._clock.callLater(self.RETRY_SECONDS, self._end_again, job)
-                self._retries[job] = (ended, again)
-            raise failure.value
-
-        self._ends_under_way += 1
-        return (
-            self._store.add(job.job_id, ended).addCallbacks(stored, failed).addBoth(self._settled)
-        )
-
     def _dismiss(self, job: LivingJob) -> None:
         """Let go of a job that is over, and tell those who wait for that."""
         del self._living[job.job_id]
@@ -368,16 +326,6 @@ class Dispatcher:
         job.ended()
         self._caller.forget(job.job_id)
         self._unbind(job)
-
-    def _settled(self, result: _T) -> _T:
-        self._ends_under_way -= 1
-        if not self._ends_under_way:
-            self._no_ends_under_way.tell()
-        return result
-
-    def _end_again(self, job: LivingJob) -> None:
-        ended, _call = self._retries.pop(job)
-        _ = self._end(job, ended).addErrback(_was_logged)
 
     # --- Stopping ----------------------------------------------------------------------
 
@@ -406,15 +354,11 @@ class Dispatcher:
             except (TimeoutError, CancelledError):
                 _log.warn("dispatcher.cancels_jobs", running=len(self._bound))
             self._grace = None
-        self._last_chance = True
-        for job, (_ended, again) in list(self._retries.items()):
-            again.cancel()
-            self._end_again(job)
+        self._ends.try_once_more()
         for job in list(self._running):
             if not (job.is_resumable and self._caller.leave(job.job_id)):
-                _ = self.cancel(job.job_id).addErrback(_was_logged)
-        if self._ends_under_way:
-            await self._no_ends_under_way.wait()
+                _ = self.cancel(job.job_id).addErrback(was_logged)
+        await self._ends.settled()
 
     # --- Reading -----------------------------------------------------------------------
 
@@ -483,8 +427,3 @@ class Dispatcher:
     def procedures(self, host: str) -> Deferred[ProcedureList | Failed]:
         """Ask a host's agent which procedures it has; nothing is stored."""
         return self._hosts.find(host).addCallback(self._caller.procedures)
-
-
-def _was_logged(failure: Failure) -> None:
-    """Take the failure of an end that was logged when it happened."""
-    failure.trap(StorageError)

@@ -49,6 +49,8 @@ _log = EventLog("agent")
 
 #: How many passwords are hashed at the same time.
 _THREADS = 2
+#: How long template processes may take to be gone when the agent stops, in seconds.
+_TEMPLATE_SECONDS = 10.0
 #: How long callers have to read their last line when the agent stops, in seconds.
 _LAST_LINE_SECONDS = 2.0
 #: What systemd gives a service for itself, not for what that starts.
@@ -257,7 +259,7 @@ class AgentDaemon(Service):
         if not await self._within(_LAST_LINE_SECONDS, self._door.empty()):
             self._door.close_all()
         self._kept_calls.close()
-        await self._within(_LAST_LINE_SECONDS, Deferred.fromCoroutine(self._library.stop()))
+        await self._within(_TEMPLATE_SECONDS, Deferred.fromCoroutine(self._library.stop()))
         if self._pool.started:
             self._pool.stop()
         _log.info("agent.stopped")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,7 +129,10 @@ class WhatComesThroughTests(ChainCase):
                 for path in (self.original("pgrphack"), self.links / "pgrphack")
             )
             self.assertEqual(theirs, ours)
-            self.assertIn(b"SigIgn:\t0000000000000000", ours.out)
+            found = re.search(rb"SigIgn:\t([0-9a-f]{16})", ours.out)
+            assert found is not None
+            # 32 and 33 are the C library's own, and ignored by what posix_spawn(3) starts.
+            self.assertEqual(0, int(found[1], 16) & ~(0b11 << 31))
 
     def test_descriptors(self) -> None:
         """Those given are passed on, and Python's own aren't; umask and directory stay."""

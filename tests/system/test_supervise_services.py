@@ -50,7 +50,9 @@ class LifeTests(TreeCase):
         self.until(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes(), "sleep")
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith(("SigBlk", "SigIgn")):
-                self.assertEqual(0, int(line.split()[1], 16), line)
+                # Those two are the C library's own, and ignored by what posix_spawn(3) starts.
+                signals = int(line.split()[1], 16) & ~(0b11 << 31)
+                self.assertEqual(0, signals, line)
         self.assertEqual({"0", "1", "2"}, set(os.listdir(f"/proc/{pid}/fd")))
         self.assertEqual(str(folder), os.readlink(f"/proc/{pid}/cwd"))
         limits = Path(f"/proc/{pid}/limits").read_text()
