@@ -177,16 +177,20 @@ TRIED_BY = {
     "harpd/harpd.service": "tests/system/test_service_files.py",
     "harpd/harpd.socket": "tests/system/test_service_files.py",
     "harpd/logging.yaml": "tests/service/test_agent_parts.py",
+    # Whole service directories, which stand there by their names.
+    "sv/harpcaller": "tests/system/test_supervision_examples.py",
+    "sv/harpd": "tests/system/test_supervision_examples.py",
 }
 
 
 class ExampleFilesTests(TestCase):
     def test_none_is_forgotten(self) -> None:
         """Every example that is shipped is tried by some test, or by the demo."""
+        files = [path.relative_to(ETC) for path in ETC.rglob("*") if path.is_file()]
         found = {
-            str(path.relative_to(ETC))
-            for path in ETC.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
+            str(Path(*path.parts[:2]) if path.parts[0] == "sv" else path)
+            for path in files
+            if "__pycache__" not in path.parts
         }
         self.assertEqual(set(TRIED_BY), found)
         for example, place in TRIED_BY.items():
