@@ -154,8 +154,6 @@ class GuideTests(TypedCase):
         self.assertIn('"total":', said)
         self.assertIn('{"percent":50}', said)
         self.assertIn('"customers is saved"', said)
-        # Its queue is gone by then, if the jobs were quicker than the command.
-        self.assertIn("JOB  STATE", said)
         program = self.folder / "program.py"
         program.write_text(self.script("python"))
         said = self.type(f"{sys.executable} {program}")

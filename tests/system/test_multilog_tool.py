@@ -343,6 +343,8 @@ class StrangersTests(LoggerCase):
         done = subprocess.run(
             [sys.executable, "-P", "-c", AS_NOBODY],
             cwd=folder,
+            # That user can't write down what was covered.
+            env={key: value for key, value in os.environ.items() if "COVERAGE" not in key},
             input=b"a\n",
             capture_output=True,
             check=False,

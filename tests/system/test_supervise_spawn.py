@@ -139,7 +139,8 @@ class LoopTests(TestCase):
             "    seen.append(tuple(ending))\n"
             "    if len(seen) == 2: os.kill(os.getpid(), signal.SIGTERM)\n"
             "loop.on_signal(signal.SIGTERM, loop.stop)\n"
-            "child(5)\n"
+            # It has died when the loop begins, or the end of the others could come first.
+            "os.waitid(os.P_PID, child(5), os.WEXITED | os.WNOWAIT)\n"
             "loop.on_exit(child(3), ended)\n"
             "loop.on_exit(child(0, signal.SIGALRM), ended)\n"
             "loop.run(); loop.close()\n"
