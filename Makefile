@@ -37,7 +37,7 @@ system: $(READY)
 
 coverage: $(READY) ## all tests under pytest, by branch; the floor is in pyproject.toml
 	$(BIN)/coverage erase
-	HYPOTHESIS_PROFILE=ci $(BIN)/coverage run -m pytest tests
+	HYPOTHESIS_PROFILE=ci $(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
