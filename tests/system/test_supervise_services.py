@@ -16,8 +16,13 @@ class LifeTests(TreeCase):
         self.service("it")
         self.svscan("it")
         first = self.pid("it")
+        # Long enough to be started again at once.
+        self.until(lambda: self.status("it")["state_seconds"] > 1.2, "a second")
+        killed_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         os.kill(first, signal.SIGKILL)
         self.until(lambda: self.pid("it") != first, "another process")
+        up_for = self.status("it")["state_seconds"]
+        self.assertLess(up_for, time.clock_gettime(time.CLOCK_BOOTTIME) - killed_at)
         self.svc("-o", "it")
         self.svc("-k", "-wd", "it")
         self.assertEqual("once", self.status("it")["want"])

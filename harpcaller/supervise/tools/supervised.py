@@ -199,10 +199,12 @@ class Supervised:
 
     def _announce(self) -> None:
         child = self.child
-        if child.pid != self._status_pid:
+        is_another = child.pid != self._status_pid
+        if is_another:
             self._status_pid = child.pid
             self._stamp = self._around.wall()
-        if child.state is not self._state:
+        # One that is up again at once was not announced as down.
+        if is_another or child.state is not self._state:
             self._state = child.state
             self._since = self._around.loop.clock()
         if child.state is not State.STARTING:
