@@ -452,7 +452,7 @@ class RealDiskTests(FileCase):
         self.assertEqual(b"onet", read_file(path))
         self.assertRaises(FileExistsError, disk.create_log, path, synced=False)
         self.assertRaises(FileNotFoundError, disk.write_at, path + "x", 0, b"x", create=False)
-        disk.database(":memory:").close()
+        disk.database(f"{self.directory}/database").close()
 
     def test_short_reads_and_ends(self) -> None:
         """Reading past the end gives what there is."""

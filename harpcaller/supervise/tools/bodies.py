@@ -18,6 +18,9 @@ from harpcaller.supervise.spawn.door import Door, Program
 from harpcaller.supervise.tools.loop import Loop
 from harpcaller.supervise.tools.readiness import Readiness
 
+#: The file that has the script of the other kind.
+LOG_SCRIPT = "multilog"
+
 
 class Heard(Protocol):
     """Who wants to know what becomes of it."""

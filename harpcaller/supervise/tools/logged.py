@@ -20,9 +20,8 @@ from harpcaller.supervise.multilog.processor import starter
 from harpcaller.supervise.multilog.script import Script, parse_file
 from harpcaller.supervise.servicedir.folder import Folder, read_beginning
 from harpcaller.supervise.servicedir.settings import Settings
-from harpcaller.supervise.tools.bodies import Heard
+from harpcaller.supervise.tools.bodies import LOG_SCRIPT, Heard
 from harpcaller.supervise.tools.loop import Loop, Timer
-from harpcaller.supervise.tools.tree import SCRIPT
 
 #: How much of the pipe is read in one turn: other services wait meanwhile.
 BLOCK = 65536
@@ -43,7 +42,7 @@ def read_script(name: str, text: bytes) -> Script:
     try:
         return parse_file(text)
     except ValueError as error:
-        raise fatal("multilog", f"{name}/{SCRIPT}: {error}") from None
+        raise fatal("multilog", f"{name}/{LOG_SCRIPT}: {error}") from None
 
 
 class LoggedHere:
@@ -88,7 +87,7 @@ class LoggedHere:
         return os.getpid()
 
     def _open(self) -> Log:
-        script = read_beginning(SCRIPT, _LONGEST_SCRIPT, self._folder.fd)
+        script = read_beginning(LOG_SCRIPT, _LONGEST_SCRIPT, self._folder.fd)
         name = self._folder.name
         log = Log(
             read_script(name, script),

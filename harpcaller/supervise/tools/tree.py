@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from harpcaller.supervise.messages import reason
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
-from harpcaller.supervise.tools.bodies import Body
+from harpcaller.supervise.tools.bodies import LOG_SCRIPT, Body
 from harpcaller.supervise.tools.loop import Timer
 from harpcaller.supervise.tools.supervised import Supervised, Surroundings
 
@@ -24,8 +24,6 @@ _DRAIN = 10.0
 _LONGEST_NAME = 255
 #: How many services are looked at in one turn.
 _AT_ONCE = 20
-#: The script of a log that this process keeps itself.
-SCRIPT = "multilog"
 
 
 class Entry:
@@ -88,7 +86,7 @@ class Entry:
             around = self._tree.around
             is_log = ended == self._log_ended
             body = None
-            if is_log and not folder.has("run") and folder.has(SCRIPT):
+            if is_log and not folder.has("run") and folder.has(LOG_SCRIPT):
                 body = self._logged_here(folder)
             service = Supervised(folder, around, self._tree.root, ended, self._tree.changed, body)
             service.descriptors = self._descriptors(is_log)
