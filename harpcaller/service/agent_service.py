@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -19,7 +18,7 @@ from harpcaller.logs.observers import LogSetup, LogTo, start_logging
 from harpcaller.service.agent_daemon import AgentDaemon, Outside, environment_for_procedures
 from harpcaller.service.agent_parts import CommandLine, examine, read_parts
 from harpcaller.service.leaving import leave_with
-from harpcaller.service.reactor import Reactor
+from harpcaller.service.reactor import Reactor, steady_reactor
 
 
 class Options(usage.Options):
@@ -142,9 +141,7 @@ def makeService(options: Options) -> IService:
     command = options.command_line()
     if options["test"]:
         raise SystemExit(check_files(command))
-    from twisted.internet import reactor
-
-    running = cast(Reactor, reactor)
+    running = steady_reactor()
 
     def failed(reason: str) -> None:
         print(f"harpd: {reason}", file=sys.__stderr__)

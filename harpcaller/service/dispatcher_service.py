@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
 
 from twisted.application.service import IService
 from twisted.internet.defer import setDebugging
@@ -16,7 +15,7 @@ from harpcaller.config.problems import ConfigurationError
 from harpcaller.logs.events import EventLog
 from harpcaller.logs.observers import start_logging
 from harpcaller.service.daemon import DispatcherDaemon
-from harpcaller.service.reactor import Reactor
+from harpcaller.service.reactor import steady_reactor
 from harpcaller.service.trusted import trusted_by
 from harpcaller.wire.control import DEFAULT_SOCKET
 
@@ -55,8 +54,6 @@ def makeService(options: Options) -> IService:
     Raises:
         SystemExit: The configuration can't be used; its text names every problem.
     """
-    from twisted.internet import reactor
-
     config = Path(options["config"]).absolute()
     try:
         loaded = load(config)
@@ -82,6 +79,6 @@ def makeService(options: Options) -> IService:
         trusted,
         Path(options["socket"]).absolute(),
         logs,
-        cast(Reactor, reactor),
+        steady_reactor(),
         os.environ,
     )

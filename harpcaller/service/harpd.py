@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.python import usage
@@ -20,7 +19,7 @@ from harpcaller.service.agent_parts import CommandLine
 from harpcaller.service.agent_service import Options, check_files, make_daemon
 from harpcaller.service.background import Starter, go_to_background
 from harpcaller.service.pidfile import NotOurs, PidFile
-from harpcaller.service.reactor import Reactor
+from harpcaller.service.reactor import steady_reactor
 
 
 class CommandOptions(Options):
@@ -59,9 +58,7 @@ def _run(command: CommandLine, pid_file: Path | None, starter: Starter) -> int:
         ConfigurationError: It can't be made of what the files say.
         NotOurs: The pid file can't be had.
     """
-    from twisted.internet import reactor as installed
-
-    reactor = cast(Reactor, installed)
+    reactor = steady_reactor()
     exit_code = 0
 
     def ready(problem: str | None) -> None:
