@@ -52,7 +52,11 @@ tox: $(READY) ## other Pythons, the oldest and the newest dependencies; those th
 	$(BIN)/tox run
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.calls
+	$(BIN)/python -m benchmarks.calls --quick
+	$(BIN)/python -m benchmarks.kept_path --quick
+	$(BIN)/python -m benchmarks.records --quick
+	$(BIN)/python -m benchmarks.polls --quick
+	$(BIN)/python -m benchmarks.submissions --quick
 	$(BIN)/python -m benchmarks.million --quick
 	$(BIN)/python -m benchmarks.stream --quick
 	$(BIN)/python -m benchmarks.waiting --quick

@@ -61,9 +61,13 @@ class Asking:
 
     def line(self) -> dict[str, object]:
         """Give the next line."""
-        found = json.loads(self._lines.readline() or b"{}")
+        found = json.loads(self.raw_line() or b"{}")
         assert isinstance(found, dict)
         return found
+
+    def raw_line(self) -> bytes:
+        """Give the next line as it came."""
+        return self._lines.readline()
 
     def close(self) -> None:
         """Close it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -16,11 +15,10 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks import weigh
 from harpcaller.testing.certificates import make_authority
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 _CONFIG = """\
 listen = ["127.0.0.1:{port}"]
@@ -31,6 +29,7 @@ host_db_script = "{script}"
 default_timeout = 36000
 max_exec_time = 36000
 shutdown_grace = 0
+{more}
 """
 
 
@@ -82,9 +81,7 @@ class World:
 
     def peak_bytes(self) -> int:
         """Ask the kernel how much memory the daemon has had at most since it was started."""
-        status = Path("/proc", str(self.daemon_pid), "status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
+        return weigh.peak_bytes(self.daemon_pid)
 
     def ask(self, *command: str) -> float:
         """Run a command of ``harpcallerd``; give the seconds that it took."""
@@ -97,49 +94,74 @@ class World:
         socket = f"--socket={self.folder / 'control'}"
         return [sys.executable, "-m", "harpcaller.control.cli", socket, *command]
 
+    def processor_seconds(self) -> float:
+        """Give the processor time that the daemon has taken."""
+        return weigh.processor_seconds(self.daemon_pid)
+
     def usage(self) -> Usage:
         """Ask the kernel what the daemon has used."""
-        process = Path("/proc", str(self.daemon_pid))
-        fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
-        resident = int(process.joinpath("statm").read_text().split()[1])
-        return Usage((int(fields[11]) + int(fields[12])) / _TICKS, resident * _PAGE)
+        pid = self.daemon_pid
+        return Usage(weigh.processor_seconds(pid), weigh.resident_bytes(pid))
 
 
 @contextmanager
 def world(
-    *, profile: Path | None = None, prepare: Callable[[Path], object] | None = None
+    *,
+    agent: str = "benchmarks.stub",
+    more: str = "",
+    profile: Path | None = None,
+    prepare: Callable[[Path], object] | None = None,
 ) -> Iterator[World]:
-    """Start the daemon and the agent stub; stop both at the end.
+    """Start the daemon and an agent; stop both at the end.
 
     Args:
+        agent: The module that is the agent; it is told its certificate and key.
+        more: Further lines of the daemon's configuration.
         profile: If given, the daemon is run under cProfile, which writes this file.
         prepare: If given, it makes the store in the directory that it is told.
     """
     folder = Path(tempfile.mkdtemp(prefix="harpcaller-bench-"))
-    running: list[subprocess.Popen[bytes]] = []
     try:
         authority = make_authority()
-        agent = authority.issue().write(folder, "agent")
+        files = authority.issue().write(folder, "agent")
         ca = folder / "ca.pem"
         ca.write_bytes(authority.certificate_pem)
-        stub = _start("benchmarks.stub", str(agent.certificate), str(agent.key))
-        running.append(stub)
-        assert stub.stdout is not None
-        agent_port = int(stub.stdout.readline())
-        port = _free_port()
-        config = _configure(folder, ca=ca, port=port, agent_port=agent_port)
-        here = World(folder, port, agent_port, ca, config, profile)
-        if prepare is not None:
-            prepare(here.store)
-        try:
-            here.start()
-            yield here
-        finally:
-            here.stop()
+        with serving(agent, files.certificate, files.key) as stub:
+            port = _free_port()
+            config = _configure(folder, ca=ca, port=port, agent_port=stub.port, more=more)
+            here = World(folder, port, stub.port, ca, config, profile)
+            if prepare is not None:
+                prepare(here.store)
+            try:
+                here.start()
+                yield here
+            finally:
+                here.stop()
     finally:
-        for process in reversed(running):
-            _end(process)
         shutil.rmtree(folder)
+
+
+@attrs.frozen
+class Server:
+    """A process that listens."""
+
+    port: int
+    pid: int
+
+    def processor_seconds(self) -> float:
+        """Give the processor time that it has taken."""
+        return weigh.processor_seconds(self.pid)
+
+
+@contextmanager
+def serving(module: str, *arguments: object) -> Iterator[Server]:
+    """Run one of the other modules, which prints its port, for a while."""
+    process = _start(module, *map(str, arguments))
+    try:
+        assert process.stdout is not None
+        yield Server(int(process.stdout.readline()), process.pid)
+    finally:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -170,7 +192,7 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _configure(folder: Path, *, ca: Path, port: int, agent_port: int) -> Path:
+def _configure(folder: Path, *, ca: Path, port: int, agent_port: int, more: str) -> Path:
     entry = {
         "hostname": "agent",
         "address": "127.0.0.1",
@@ -181,7 +203,7 @@ def _configure(folder: Path, *, ca: Path, port: int, agent_port: int) -> Path:
     script.write_text(f"#!/bin/sh\necho '{json.dumps(entry)}'\n")
     script.chmod(0o700)
     config = folder / "harpcaller.toml"
-    config.write_text(_CONFIG.format(port=port, ca=ca, folder=folder, script=script))
+    config.write_text(_CONFIG.format(port=port, ca=ca, folder=folder, script=script, more=more))
     return config
 
 

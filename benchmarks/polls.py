@@ -1,0 +1,60 @@
+"""Questions about jobs that have ended, on kept connections; beside a bare server of lines.
+
+Fifty clients ask for results and for states of jobs from all over the store, each the next thing
+when it has its answer.  In the dispatcher's place a Twisted program that answers any line with a
+fixed one, as long as the dispatcher's.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.beside import Beside, by_turns, spending
+from benchmarks.makestore import job_ids, make_store
+from benchmarks.probe import Asking
+from benchmarks.report import Report, parser, reporting
+from benchmarks.world import World, run, serving, world
+
+CONCURRENCY = 50
+
+
+def main() -> None:
+    """Measure both by turns, for either question."""
+    with reporting("polls", parser(__doc__)) as report:
+        count = report.pick(10_000, 2_000, 100)
+        words = []
+        with world(prepare=lambda store: make_store(store, count)) as here:
+            ids = here.folder / "ids"
+            ids.write_text("\n".join(islice(job_ids(), count)))
+            for operation in ("get_result", "get_status"):
+                found = measure(report, here, operation, ids)
+                report.table(f"{operation} of {count:,} ended jobs", found.table())
+                found.find(report, per_second=10_000, least=0.5)
+                words.append(str(found))
+        report.sum_up("; ".join(words))
+
+
+def measure(report: Report, here: World, operation: str, ids: Path) -> Beside:
+    """Ask either, some times."""
+    seconds = report.pick(5.0, 1.5, 0.1)
+    asking = Asking(here.port)
+    asking.send(**{operation: next(job_ids())})
+    length = len(asking.raw_line())
+    asking.close()
+    with serving("benchmarks.bare", "lines", length) as bare:
+
+        def ask(port: int) -> dict[str, float]:
+            return run("benchmarks.load", "polls", port, CONCURRENCY, seconds, operation, ids)
+
+        return by_turns(
+            f"{operation} of ended jobs",
+            "bare Twisted line server",
+            report.pick(5, 3, 1),
+            lambda: spending(here.processor_seconds, lambda: ask(here.port)),
+            lambda: spending(bare.processor_seconds, lambda: ask(bare.port)),
+        )
+
+
+if __name__ == "__main__":
+    main()

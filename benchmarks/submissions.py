@@ -1,0 +1,81 @@
+"""Durable submissions to a queue that grows; beside a bare loop of journal appends.
+
+Fifty clients submit jobs to one queue, each the next one when its job is acknowledged.  In the
+dispatcher's place a Twisted program that appends each line to a file and answers when it is
+synced, with one sync for all that came meanwhile, as the dispatcher does.
+"""
+
+from __future__ import annotations
+
+from benchmarks import weigh
+from benchmarks.beside import US, Beside, by_turns, spending
+from benchmarks.report import Cell, Finding, number, parser, reporting
+from benchmarks.world import World, run, serving, world
+
+CONCURRENCY = 50
+#: What a job that waits may weigh, in bytes.
+MOST_BYTES = 4096
+
+
+def main() -> None:
+    """Measure both by turns, then what the jobs that wait weigh."""
+    with reporting("submissions", parser(__doc__)) as report, world() as here:
+        lengths = report.pick((1_000, 10_000, 50_000), (500, 5_000), (100,))
+        batch = report.pick(5_000, 2_000, 100)
+        run("benchmarks.load", "submit", here.port, 1, 1)
+        start = here.usage().resident_bytes, weigh.descriptors(here.daemon_pid)
+        rows: list[dict[str, Cell]] = []
+        found = []
+        waiting = 1
+        for length in lengths:
+            if length > waiting:
+                run("benchmarks.load", "submit", here.port, CONCURRENCY, length - waiting)
+            rounds = report.pick(3, 2, 1)
+            beside = measure(here, length, batch, rounds)
+            waiting = length + rounds * batch
+            found.append(beside)
+            rows.append(
+                {
+                    "jobs that wait": length,
+                    "submissions/s": beside.rates[US],
+                    "journal appends/s": beside.rates[beside.than],
+                    "ratio": beside.rate_ratio,
+                    "processor µs each": 1e6 * beside.each[US],
+                    "an append's": 1e6 * beside.each[beside.than],
+                    "to its": beside.processor_ratio,
+                }
+            )
+        report.table(f"submissions by {CONCURRENCY} clients", rows)
+        each = (here.usage().resident_bytes - start[0]) / waiting
+        open_now = weigh.descriptors(here.daemon_pid) - start[1]
+        last = found[-1]
+        last.find(report, per_second=2_000, least=0.5)
+        if len(found) > 1:
+            report.find(
+                Finding(
+                    last.what, last.rates[US], "/s", found[0].what, found[0].rates[US], least=0.8
+                )
+            )
+        report.find(Finding(f"each of {waiting:,} that wait", each, "bytes", most=MOST_BYTES))
+        report.find(Finding("descriptors of all that wait", open_now, most=0))
+        report.sum_up(f"{last}; {number(each)} bytes for each that waits")
+
+
+def measure(here: World, waiting: int, batch: int, rounds: int) -> Beside:
+    """Submit to either, some times."""
+    with serving("benchmarks.bare", "journal", here.folder / "appended") as bare:
+
+        def submit(port: int) -> dict[str, float]:
+            return run("benchmarks.load", "submit", port, CONCURRENCY, batch)
+
+        return by_turns(
+            f"submissions after {waiting:,}",
+            "bare loop of journal appends",
+            rounds,
+            lambda: spending(here.processor_seconds, lambda: submit(here.port)),
+            lambda: spending(bare.processor_seconds, lambda: submit(bare.port)),
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The benchmark programs, each in its smallest size: that they run, not how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(program: str, *options: str) -> str:
+    """Run a program in its smallest size; give what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{program}", "--tiny", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+
+
+class ProgramTests(SynchronousTestCase):
+    """Each program."""
+
+    def check(self, program: str) -> None:
+        """Tell whether what a program prints for programs is whole."""
+        found = json.loads(run(program, "--json"))
+        self.assertEqual(program, found["program"])
+        self.assertTrue(found["summary"])
+        for table in found["tables"]:
+            self.assertTrue(table["title"])
+            for row in table["rows"]:
+                self.assertEqual(list(table["rows"][0]), list(row))
+        for finding in found["findings"]:
+            self.assertTrue(finding["what"])
+            self.assertGreaterEqual(finding["value"], 0)
+        self.assertIn("python", found["conditions"])
+
+    def test_calls(self) -> None:
+        """Calls beside bare TLS are measured."""
+        self.check("calls")
+
+    def test_kept_path(self) -> None:
+        """Whole calls beside a bare client are measured."""
+        self.check("kept_path")
+
+    def test_polls(self) -> None:
+        """Questions beside a bare server of lines are measured."""
+        self.check("polls")
+
+    def test_submissions(self) -> None:
+        """Submissions beside journal appends are measured."""
+        self.check("submissions")
+
+    def test_records(self) -> None:
+        """Records beside a bare relay are measured, and it can be read by people."""
+        printed = run("records").splitlines()
+        self.assertIn("bare Twisted relay", "\n".join(printed))
+        self.assertTrue(printed[-1].startswith("records: "))
