@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
+from math import isfinite
 from typing import Any, NewType, NoReturn
 
 #: A JSON value, checked, as the bytes that came (or that :func:`encode` made); on one line.
@@ -33,6 +34,10 @@ EMPTY_LIST = Raw(b"[]")
 
 _LARGEST = 2**63 - 1
 _space = re.compile(r"[ \t\r\n]*").match
+_opening = re.compile(r"[ \t\r\n]*\{[ \t\r\n]*").match
+# A key as nearly all are, without escapes.
+_simple_key = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*').match
+_following = re.compile(r"[ \t\r\n]*([,}])[ \t\r\n]*").match
 _tokens = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^ \t\r\n\[\]{},:"]+').finditer
 _neither = bytes(set(range(256)) - set(b'[]{}"'))
 _one_kind = bytes.maketrans(b"{}", b"[]")
@@ -69,6 +74,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _checker = json.JSONDecoder(
     parse_int=len, parse_float=len, parse_constant=_refuse_constant, object_pairs_hook=len
 )
+_scan = _checker.scan_once  # type: ignore[attr-defined]  # typeshed lacks it
 _reader = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
 _writer = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _ascii_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -131,46 +137,65 @@ def members(line: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Raw]:
         NotJSON: It isn't one object, or a key stands twice in it.
     """
     text = _text(line, max_depth)
-    position = _space(text, 0).end()  # type: ignore[union-attr]  # it matches always
-    if text[position : position + 1] != "{":
-        _parse(_checker, text, position)
+    opening = _opening(text)
+    if opening is None:
+        _parse(_checker, text, _space(text, 0).end())  # type: ignore[union-attr]  # it matches always
         raise NotJSON("expected a JSON object")
     found: dict[str, Raw] = {}
-    position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
+    position = opening.end()
     if text[position : position + 1] == "}":
         position += 1
     else:
-        position = _members(text, position, found)
-    position = _space(text, position).end()  # type: ignore[union-attr]  # likewise
+        # As a rule the text has as many characters as bytes, and what is carried is cut out of
+        # the bytes.
+        is_plain = len(text) == len(line) and "\n" not in text
+        position = _members(text, position, found, line if is_plain else None)
     if position != len(text):
-        raise NotJSON(f"not JSON: more text after the object, at character {position}")
+        position = _space(text, position).end()  # type: ignore[union-attr]  # likewise
+        if position != len(text):
+            raise NotJSON(f"not JSON: more text after the object, at character {position}")
     return found
 
 
-def _members(text: str, position: int, found: dict[str, Raw]) -> int:
+def _members(text: str, position: int, found: dict[str, Raw], plain: bytes | None) -> int:
     """Read ``"key": value, ...}`` into ``found``; return the position after the brace."""
     while True:
-        if text[position : position + 1] != '"':
-            raise NotJSON(f"not JSON: expected a key at character {position}")
+        simple = _simple_key(text, position)
+        if simple is not None:
+            key, position = simple[1], simple.end()
+        else:
+            key, position = _key(text, position)
         try:
-            key, position = scanstring(text, position + 1, True)
-        except json.JSONDecodeError as error:
-            raise _not_json(error) from None
-        position = _space(text, position).end()  # type: ignore[union-attr]  # it matches always
-        if text[position : position + 1] != ":":
-            raise NotJSON(f"not JSON: expected ':' at character {position}")
-        position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
-        _, end = _parse(_checker, text, position)
+            _, end = _scan(text, position)
+        except (StopIteration, ValueError, RecursionError):
+            _, end = _parse(_checker, text, position)  # which tells what is wrong
         if key in found:
             raise NotJSON(f"the key {json.dumps(key)} stands twice")
-        found[key] = _on_one_line(text[position:end])
-        position = _space(text, end).end()  # type: ignore[union-attr]  # likewise
-        following = text[position : position + 1]
-        if following == "}":
-            return position + 1
-        if following != ",":
+        if plain is None:
+            found[key] = _on_one_line(text[position:end])
+        else:
+            found[key] = Raw(plain[position:end])
+        following = _following(text, end)
+        if following is None:
+            position = _space(text, end).end()  # type: ignore[union-attr]  # it matches always
             raise NotJSON(f"not JSON: expected ',' or '}}' at character {position}")
-        position = _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
+        position = following.end()
+        if following[1] == "}":
+            return following.end(1)
+
+
+def _key(text: str, position: int) -> tuple[str, int]:
+    """Read a key, with escapes or wrong, and the colon; return the position after it."""
+    if text[position : position + 1] != '"':
+        raise NotJSON(f"not JSON: expected a key at character {position}")
+    try:
+        key, position = scanstring(text, position + 1, True)
+    except json.JSONDecodeError as error:
+        raise _not_json(error) from None
+    position = _space(text, position).end()  # type: ignore[union-attr]  # it matches always
+    if text[position : position + 1] != ":":
+        raise NotJSON(f"not JSON: expected ':' at character {position}")
+    return key, _space(text, position + 1).end()  # type: ignore[union-attr]  # likewise
 
 
 def _on_one_line(checked: str) -> Raw:
@@ -188,7 +213,10 @@ def check(data: bytes) -> Raw:
         NotJSON: They aren't.
     """
     text = _text(data, MAX_DEPTH).strip(" \t\r\n")
-    _, end = _parse(_checker, text, 0)
+    try:
+        _, end = _scan(text, 0)
+    except (StopIteration, ValueError, RecursionError):
+        _, end = _parse(_checker, text, 0)  # which tells what is wrong
     if end != len(text):
         raise NotJSON(f"not JSON: more text after the value, at character {end}")
     return _on_one_line(text)
@@ -213,6 +241,8 @@ def encode(value: object) -> Raw:
     Raises:
         NotJSON: It has no JSON form (NaN, a set, a circle, nesting too deep).
     """
+    if type(value) is float and isfinite(value):
+        return Raw(b"%a" % value)
     try:
         try:
             data = _writer.encode(value).encode("utf-8")
