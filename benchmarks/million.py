@@ -1,51 +1,56 @@
 """Many ended jobs: start, lists, look-ups, pruning, and an index that is lost; growth shown.
 
-``python -m benchmarks.million`` measures with 10,000, 100,000 and 1,000,000 jobs in the store
-and prints a table; ``--quick`` with 1,000 and 10,000.  ``--json`` prints an object a line instead.
+With 10,000, 100,000 and 1,000,000 jobs in the store.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import time
 from pathlib import Path
 
 from benchmarks.makestore import job_ids, make_store
 from benchmarks.probe import Asking, probing
+from benchmarks.report import Finding, parser, reporting
 from benchmarks.world import World, world
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
+TINY_SIZES = (50,)
+WORDS = {"start_s": "start to first answer", "resident_mib": "memory after a start"}
 _LOOK_UPS = 300
 _MIB = 1024 * 1024
 
 
 def main() -> None:
     """Measure all sizes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="take a minute only")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    rows = []
-    for count in QUICK_SIZES if options.quick else SIZES:
-        rows.append(measure(count))
-        if options.json:
-            print(json.dumps(rows[-1]), flush=True)
-    if not options.json:
-        for name in rows[0]:
-            print(f"{name:28}" + "".join(f"{row[name]:14,.6g}" for row in rows))
-    first, last = rows[0], rows[-1]
-    print(
-        f"million: {first['jobs']:,.0f} to {last['jobs']:,.0f} jobs: start {first['start_s']:.2f}"
-        f" to {last['start_s']:.2f} s, memory {first['resident_mib']:.0f} to"
-        f" {last['resident_mib']:.0f} MiB; longest wait while pruning {last['prune_max_ms']:.0f}"
-        f" ms, while the index is made {last['rebuild_max_ms']:.0f} ms"
-    )
+    with reporting("million", parser(__doc__)) as report:
+        sizes = report.pick(SIZES, QUICK_SIZES, TINY_SIZES)
+        rows = [measure(count, pause=report.pick(5.0, 2.0, 0.1)) for count in sizes]
+        report.table("ended jobs in the store", rows, turned=True)
+        first, last = rows[0], rows[-1]
+        if len(rows) > 1:
+            for name, unit in (("start_s", "s"), ("resident_mib", "MiB")):
+                report.find(
+                    Finding(
+                        f"{WORDS[name]} with {last['jobs']:,} ended jobs",
+                        last[name],
+                        unit,
+                        f"with {first['jobs']:,}",
+                        first[name],
+                        most=1.25,
+                    )
+                )
+        report.sum_up(
+            f"{first['jobs']:,.0f} to {last['jobs']:,.0f} jobs: start {first['start_s']:.2f}"
+            f" to {last['start_s']:.2f} s, memory {first['resident_mib']:.0f} to"
+            f" {last['resident_mib']:.0f} MiB; longest wait while pruning"
+            f" {last['prune_max_ms']:.0f} ms, while the index is made"
+            f" {last['rebuild_max_ms']:.0f} ms"
+        )
 
 
-def measure(count: int) -> dict[str, float]:
+def measure(count: int, pause: float) -> dict[str, float]:
     """Measure one size."""
     row: dict[str, float] = {"jobs": count}
 
@@ -59,7 +64,7 @@ def measure(count: int) -> dict[str, float]:
         row["start_s"] = round(min(_restarted(here) for _ in range(3)), 3)
         row["resident_mib"] = round(here.usage().resident_bytes / _MIB, 1)
         with probing(here.port) as waits:
-            time.sleep(5)
+            time.sleep(pause)
         # What the machine itself makes an honest client wait.
         row.update(waits.as_fields("idle"))
         row.update(_lists(here))

@@ -1,24 +1,22 @@
 """multilog and the filters beside daemontools' own, in one run: lines per second.
 
-``python -m benchmarks.multilog`` takes about two minutes, with ``--quick`` half of one.  It needs
-Debian's package ``daemontools``.
+It needs Debian's package ``daemontools``.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.report import Finding, Report, fail, parser, reporting
+from benchmarks.weigh import memory
 from harpcaller.supervise import harpsv, links
 from harpcaller.supervise.multilog.log import Log
 from harpcaller.supervise.multilog.processor import starter
@@ -48,31 +46,53 @@ class Taken(NamedTuple):
 
 
 def main() -> None:
-    """Measure everything and print it."""
+    """Measure everything."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer lines, fewer rounds")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    given = parser.parse_args()
-    if not (ORIGINAL / "multilog").exists():
-        sys.exit("daemontools isn't installed here: apt-get install daemontools")
-    count, rounds = (100_000, 3) if given.quick else (300_000, 5)
-    folder = Path(tempfile.mkdtemp(prefix="bench-multilog-"))
-    try:
-        links.make_links(str(folder / "bin"), harpsv.LINKED)
-        figures = {name: measure(folder, name, count, rounds) for name in CASES}
-        figures["memory"] = {
-            "theirs_private_kib": weigh_process(folder, str(ORIGINAL / "multilog")),
-            "ours_private_kib": weigh_process(folder, str(folder / "bin" / "multilog")),
-            "ours_within_svscan_kib": weigh_logs(folder, 500),
-        }
-    finally:
-        shutil.rmtree(folder)
-    if given.json:
-        print(json.dumps(figures))
-    else:
-        show(figures, count, rounds)
+    with reporting("multilog", parser(__doc__)) as report:
+        if not (ORIGINAL / "multilog").exists():
+            raise fail("daemontools isn't installed here: apt-get install daemontools")
+        folder = Path(tempfile.mkdtemp(prefix="bench-multilog-"))
+        try:
+            links.make_links(str(folder / "bin"), harpsv.LINKED)
+            lines(report, folder)
+            weights(report, folder)
+        finally:
+            shutil.rmtree(folder)
+
+
+def lines(report: Report, folder: Path) -> None:
+    """Measure lines per second."""
+    count = report.pick(300_000, 100_000, 1_000)
+    rounds = report.pick(5, 3, 1)
+    figures = {name: measure(folder, name, count, rounds) for name in CASES}
+    report.table(
+        f"{count:,} lines of {LENGTH} bytes from a file, medians of {rounds}",
+        [{"": name, **one} for name, one in figures.items()],
+    )
+    for name, goal in GOALS.items():
+        own, theirs = figures[name]["ours lines/s"], figures[name]["theirs lines/s"]
+        report.find(Finding(f"multilog {name}", own, "lines/s", "daemontools", theirs, least=goal))
+    report.sum_up(
+        ", ".join(f"{name}: {figures[name]['ratio']:.2f}" for name in GOALS)
+        + " of the original's lines per second"
+    )
+
+
+def weights(report: Report, folder: Path) -> None:
+    """Measure memory."""
+    within = weigh_logs(folder, report.pick(500, 500, 20))
+    report.table(
+        "private memory, KiB",
+        [
+            {
+                "theirs": weigh_process(folder, str(ORIGINAL / "multilog")),
+                "ours": weigh_process(folder, str(folder / "bin" / "multilog")),
+                "ours within svscan": within,
+            }
+        ],
+    )
+    report.find(Finding("a log within svscan", within, "KiB", most=150))
 
 
 def measure(folder: Path, name: str, count: int, rounds: int) -> dict[str, float]:
@@ -94,10 +114,10 @@ def measure(folder: Path, name: str, count: int, rounds: int) -> dict[str, float
     # Neighbours in time have the same noise, so their ratio has less of it than the medians'.
     pairs = zip(runs["theirs"], runs["ours"], strict=True)
     return {
-        "theirs_lines_per_second": count / seconds["theirs"],
-        "ours_lines_per_second": count / seconds["ours"],
-        "theirs_processor_us_per_line": 1e6 * spent["theirs"] / count,
-        "ours_processor_us_per_line": 1e6 * spent["ours"] / count,
+        "theirs lines/s": count / seconds["theirs"],
+        "ours lines/s": count / seconds["ours"],
+        "theirs processor µs each": 1e6 * spent["theirs"] / count,
+        "ours processor µs each": 1e6 * spent["ours"] / count,
         "ratio": statistics.median(a.seconds / b.seconds for a, b in pairs),
     }
 
@@ -166,36 +186,7 @@ def weigh_logs(folder: Path, count: int) -> float:
 
 def private(pid: int) -> float:
     """Give a process's private memory, in KiB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return float(sum(int(line.split()[1]) for line in lines if line.startswith("Private_")))
-
-
-def show(figures: dict[str, dict[str, float]], count: int, rounds: int) -> None:
-    """Print a table and a line that says it all."""
-    print(f"{count} lines of {LENGTH} bytes from a file, medians of {rounds}\n")
-    head = f"{'':26}{'theirs MB/s':>12}{'ours MB/s':>12}{'theirs us':>12}{'ours us':>10}"
-    print(f"{head}{'ratio':>8}   (us: processor time a line)")
-    for name in CASES:
-        one = figures[name]
-        megabytes = LENGTH / 1e6
-        print(
-            f"{name:26}{megabytes * one['theirs_lines_per_second']:12.1f}"
-            f"{megabytes * one['ours_lines_per_second']:12.1f}"
-            f"{one['theirs_processor_us_per_line']:12.2f}{one['ours_processor_us_per_line']:10.2f}"
-            f"{one['ratio']:8.2f}"
-        )
-    memory = figures["memory"]
-    print(
-        f"\nprivate memory: theirs {memory['theirs_private_kib']:.0f} KiB,"
-        f" ours {memory['ours_private_kib']:.0f} KiB as a process,"
-        f" {memory['ours_within_svscan_kib']:.1f} KiB in a process that has many"
-    )
-    words = [
-        f"{name}: {figures[name]['ratio']:.2f} of the original's lines per second"
-        f" (goal {goal}, {'met' if figures[name]['ratio'] >= goal else 'missed'})"
-        for name, goal in GOALS.items()
-    ]
-    print(f"\n{'; '.join(words)}")
+    return memory(pid).private / 1024
 
 
 if __name__ == "__main__":

@@ -1,23 +1,22 @@
 """A job with very many stream records: its last ten, some from the middle, ten readers at once.
 
-``python -m benchmarks.stream`` does it with 10,000, 100,000 and 1,000,000 records; ``--quick``
-with 1,000 and 10,000.  ``--json`` prints an object a line instead of a table.
+With 10,000, 100,000 and 1,000,000 records.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import threading
 import time
 from pathlib import Path
 
 from benchmarks.makestore import job_ids, make_stream
 from benchmarks.probe import Asking, probing
+from benchmarks.report import parser, reporting
 from benchmarks.world import world
 
 SIZES = (10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
+TINY_SIZES = (100,)
 READERS = 10
 #: How many records each reads at most; they begin at different places.
 MOST = 50_000
@@ -26,25 +25,16 @@ _MIB = 1024 * 1024
 
 def main() -> None:
     """Measure all sizes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="take some seconds only")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    rows = []
-    for count in QUICK_SIZES if options.quick else SIZES:
-        rows.append(measure(count))
-        if options.json:
-            print(json.dumps(rows[-1]), flush=True)
-    if not options.json:
-        for name in rows[0]:
-            print(f"{name:28}" + "".join(f"{row[name]:14,.6g}" for row in rows))
-    first, last = rows[0], rows[-1]
-    print(
-        f"stream: the last 10 of {first['records']:,.0f} records in {first['recent_ms']:.1f} ms,"
-        f" of {last['records']:,.0f} in {last['recent_ms']:.1f} ms; {READERS} readers"
-        f" {last['read_per_s']:,.0f} records a second, memory {last['resident_mib']:.0f}, at most"
-        f" {last['peak_mib']:.0f} MiB"
-    )
+    with reporting("stream", parser(__doc__)) as report:
+        rows = [measure(count) for count in report.pick(SIZES, QUICK_SIZES, TINY_SIZES)]
+        report.table("records of one job", rows, turned=True)
+        first, last = rows[0], rows[-1]
+        report.sum_up(
+            f"the last 10 of {first['records']:,.0f} records in {first['recent_ms']:.1f} ms,"
+            f" of {last['records']:,.0f} in {last['recent_ms']:.1f} ms; {READERS} readers"
+            f" {last['read_per_s']:,.0f} records a second, memory {last['resident_mib']:.0f}, at"
+            f" most {last['peak_mib']:.0f} MiB"
+        )
 
 
 def measure(count: int) -> dict[str, float]:

@@ -1,12 +1,10 @@
 """Supervision beside daemontools' own programs, in one run: starts, restarts, memory.
 
-``python -m benchmarks.supervise`` takes about two minutes, with ``--quick`` half of one.  It needs
-Debian's package ``daemontools``.
+It needs Debian's package ``daemontools``.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -16,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import weigh
+from benchmarks.report import Cell, Finding, Report, fail, parser, reporting
 from harpcaller.supervise import harpsv, links
 
 #: How long anything may take before the measurement is worth nothing, in seconds.
@@ -27,6 +27,7 @@ PATIENCE = 120.0
 ORIGINAL = Path("/usr/bin")
 #: A service may start once a second: so long it has to be up before it is ended.
 SETTLED = 1.3
+FIRST = "kill -9 to new pid"
 
 CHAIN: dict[str, list[str]] = {
     "envdir": ["env"],
@@ -40,30 +41,27 @@ CHAIN: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """Measure everything and print it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer of everything")
-    parser.add_argument("--only", choices=("starts", "restarts", "memory"), help="one of the three")
-    given = parser.parse_args()
-    if not (ORIGINAL / "svscan").exists():
-        sys.exit("daemontools isn't installed here: apt-get install daemontools")
-    folder = Path(tempfile.mkdtemp(prefix="bench-supervise-"))
-    try:
-        ours = folder / "bin"
-        links.make_links(str(ours), harpsv.LINKED)
-        (ours / "run-as").symlink_to(links.SCRIPT)
-        if given.only in (None, "starts"):
-            starts(folder, ours, rounds=15 if given.quick else 60)
-        if given.only in (None, "restarts"):
-            restarts(folder, ours, rounds=5 if given.quick else 20)
-        if given.only in (None, "memory"):
-            memory(folder, ours, more=40 if given.quick else 200)
-    finally:
-        shutil.rmtree(folder)
+    """Measure everything."""
+    options = parser(__doc__)
+    options.add_argument("--only", choices=tuple(PARTS), help="one of the three")
+    with reporting("supervise", options) as report:
+        if not (ORIGINAL / "svscan").exists():
+            raise fail("daemontools isn't installed here: apt-get install daemontools")
+        folder = Path(tempfile.mkdtemp(prefix="bench-supervise-"))
+        try:
+            ours = folder / "bin"
+            links.make_links(str(ours), harpsv.LINKED)
+            (ours / "run-as").symlink_to(links.SCRIPT)
+            only = report.options.only
+            said = [PARTS[part](report, folder, ours) for part in PARTS if only in (None, part)]
+        finally:
+            shutil.rmtree(folder)
+        report.sum_up("; ".join(said))
 
 
-def starts(folder: Path, ours: Path, rounds: int) -> None:
+def starts(report: Report, folder: Path, ours: Path) -> str:
     """Time each exec-chain tool in front of ``true``, all in turn so that noise hits all alike."""
+    rounds = report.pick(60, 15, 1)
     work = folder / "chain"
     (work / "env").mkdir(parents=True)
     (work / "env" / "A").write_text("value\n")
@@ -83,16 +81,37 @@ def starts(folder: Path, ours: Path, rounds: int) -> None:
             subprocess.run(command, cwd=work, check=True)
             taken[key].append(time.perf_counter() - start)
     bare = statistics.median(taken["python -I -S -c pass", ""])
-    print(f"starts (median of {rounds}, with /bin/true after it; bare = python -I -S -c pass)\n")
-    print(f"{'':22}{'theirs ms':>10}{'ours ms':>10}{'to bare':>10}{'to theirs':>10}")
-    print(f"{'bare':22}{'':10}{1000 * bare:10.1f}{1:10.2f}")
+    rows: list[dict[str, Cell]] = []
+    worst = 0.0
     for tool in (*CHAIN, "three in a row", "the same by run-as"):
         mine = statistics.median(taken[tool, "ours"])
         row = "three in a row" if tool.startswith("the same") else tool
         other = statistics.median(taken[row, "theirs"])
-        figures = f"{1000 * other:10.1f}{1000 * mine:10.1f}{mine / bare:10.2f}{mine / other:10.1f}"
-        print(f"{tool:22}{figures}")
-    print()
+        rows.append(
+            {
+                "": tool,
+                "theirs ms": 1000 * other,
+                "ours ms": 1000 * mine,
+                "to bare": mine / bare,
+                "to theirs": mine / other,
+            }
+        )
+        if tool in CHAIN:
+            worst = max(worst, mine)
+    report.table(
+        f"starts, with /bin/true after it; bare is python -I -S -c pass, {1000 * bare:.1f} ms", rows
+    )
+    report.find(
+        Finding(
+            "slowest start of a chain tool",
+            1000 * worst,
+            "ms",
+            "python -I -S -c pass",
+            1000 * bare,
+            most=3,
+        )
+    )
+    return f"a chain tool starts in {worst / bare:.2f} of a bare Python's time at most"
 
 
 class Tree:
@@ -175,8 +194,9 @@ class Tree:
         self._process.wait(PATIENCE)
 
 
-def restarts(folder: Path, ours: Path, rounds: int) -> None:
+def restarts(report: Report, folder: Path, ours: Path) -> str:
     """Time how long a service is away when it is killed, and how long a command takes."""
+    rounds = report.pick(20, 5, 1)
     rows: dict[str, dict[str, list[float]]] = {}
     own: list[float] = []
     for side, programs in (("theirs", ORIGINAL), ("ours", ours)):
@@ -185,7 +205,7 @@ def restarts(folder: Path, ours: Path, rounds: int) -> None:
         control = tree.services / name / "supervise" / "control"
         killed, terminated, started = [], [], []
         supervisor = tree.supervisors()[-1]
-        spent = _processor_seconds(supervisor)
+        spent = weigh.fine_processor_seconds(supervisor)
         for _ in range(rounds):
             time.sleep(SETTLED)
             old = tree.pid(name)
@@ -200,65 +220,70 @@ def restarts(folder: Path, ours: Path, rounds: int) -> None:
             tree.wait_down(name)
             control.open("wb").write(b"u")
             started.append(tree.wait_up(name))
-        own.append(1000 * (_processor_seconds(supervisor) - spent) / (3 * rounds))
+        own.append(1000 * (weigh.fine_processor_seconds(supervisor) - spent) / (3 * rounds))
         tree.close()
-        rows[side] = {"kill -9 to new pid": killed, "t to new pid": terminated, "u to pid": started}
-    print(f"one service under svscan (median and worst of {rounds})\n")
-    print(f"{'':22}{'theirs ms':>18}{'ours ms':>18}{'ratio':>10}")
+        rows[side] = {FIRST: killed, "t to new pid": terminated, "u to pid": started}
+    table: list[dict[str, Cell]] = []
     for what, theirs in rows["theirs"].items():
         mine = rows["ours"][what]
-        ratio = statistics.median(mine) / statistics.median(theirs)
-        print(f"{what:22}{_ms(theirs):>18}{_ms(mine):>18}{ratio:10.2f}")
-    print(f"{'processor each':22}{own[0]:18.2f}{own[1]:18.2f}{own[1] / own[0]:10.2f}")
-    print()
+        pair = 1000 * statistics.median(mine), 1000 * statistics.median(theirs)
+        table.append(
+            {
+                "": what,
+                "theirs ms": pair[1],
+                "worst": 1000 * max(theirs),
+                "ours ms": pair[0],
+                "ours' worst": 1000 * max(mine),
+                "ratio": pair[0] / pair[1],
+            }
+        )
+        report.find(Finding(what, pair[0], "ms", "daemontools", pair[1], most=3))
+    table.append(
+        {
+            "": "processor each",
+            "theirs ms": own[0],
+            "worst": None,
+            "ours ms": own[1],
+            "ours' worst": None,
+            "ratio": own[1] / own[0],
+        }
+    )
+    report.table("one service under svscan", table)
+    return f"a killed service is back in {1000 * statistics.median(rows['ours'][FIRST]):.1f} ms"
 
 
-def _processor_seconds(pid: int) -> float:
-    """Give the processor time that a process has taken, to the nanosecond."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 10**9
-
-
-def _ms(seconds: Iterable[float]) -> str:
-    every = sorted(seconds)
-    return f"{1000 * statistics.median(every):.1f} / {1000 * every[-1]:.1f}"
-
-
-def memory(folder: Path, ours: Path, more: int) -> None:
+def memory(report: Report, folder: Path, ours: Path) -> str:
     """Weigh what one more service costs, the service itself left out."""
-    few = 10
-    print(f"memory of what supervises, KiB ({more} services more than {few})\n")
-    print(f"{'':22}{'private':>10}{'PSS':>10}{'private each':>14}{'PSS each':>10}{'up in s':>10}")
+    few, more = 10, report.pick(200, 40, 2)
+    rows: list[dict[str, Cell]] = []
+    each = {}
     for side, programs in (("theirs", ORIGINAL), ("ours", ours)):
         weights = []
         for count in (few, few + more):
             tree = Tree(folder / f"memory-{side}-{count}", programs, count)
             time.sleep(SETTLED)
-            private, shared = map(sum, zip(*map(_weigh, tree.supervisors()), strict=True))
-            weights.append((private, shared))
-            seconds = tree.all_up_seconds
+            weights.append([weigh.memory(pid) for pid in tree.supervisors()])
             tree.close()
-            each = ""
-            if len(weights) == 2:
-                (private0, shared0), _ = weights
-                each = f"{(private - private0) / more:14.1f}{(shared - shared0) / more:10.1f}"
-            print(
-                f"{side + ', ' + str(count):22}{private:10}{shared:10}{each or ' ' * 24}"
-                f"{seconds:10.2f}"
+            rows.append(
+                {
+                    "": f"{side}, {count}",
+                    "private": sum(one.private for one in weights[-1]) / 1024,
+                    "PSS": sum(one.shared for one in weights[-1]) / 1024,
+                    "up in s": tree.all_up_seconds,
+                }
             )
-    print()
+        less, last = (sum(one.private for one in some) for some in weights)
+        each[side] = (last - less) / more / 1024
+    report.table(f"memory of what supervises, KiB ({more} services more than {few})", rows)
+    report.find(Finding("private memory of one more service", each["ours"], "KiB", most=150))
+    return f"one more service is {each['ours']:.1f} KiB (theirs {each['theirs']:.0f})"
 
 
-def _weigh(pid: int) -> tuple[int, int]:
-    """Give a process's private memory and its share of what it shares (PSS), in KiB."""
-    private = shared = 0
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in ("Private_Clean", "Private_Dirty"):
-            private += int(rest.split()[0])
-        elif name == "Pss":
-            shared = int(rest.split()[0])
-    return private, shared
-
+PARTS: dict[str, Callable[[Report, Path, Path], str]] = {
+    "starts": starts,
+    "restarts": restarts,
+    "memory": memory,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,45 +1,35 @@
 """Many jobs that wait in one queue: taking them in, a restart with them, cancelling them all.
 
-``python -m benchmarks.waiting`` does it with 10,000 and 100,000 jobs; ``--quick`` with 1,000.
-``--json`` prints an object a line instead of a table.
+With 10,000 and 100,000 jobs.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 
 from benchmarks.probe import Asking, probing
+from benchmarks.report import parser, reporting
 from benchmarks.world import run, world
 
 SIZES = (10_000, 100_000)
 QUICK_SIZES = (1_000,)
+TINY_SIZES = (50,)
 _QUEUE = '{"for":"benchmark"}'
 _MIB = 1024 * 1024
 
 
 def main() -> None:
     """Measure all sizes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="take some seconds only")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    rows = []
-    for count in QUICK_SIZES if options.quick else SIZES:
-        rows.append(measure(count))
-        if options.json:
-            print(json.dumps(rows[-1]), flush=True)
-    if not options.json:
-        for name in rows[0]:
-            print(f"{name:28}" + "".join(f"{row[name]:14,.6g}" for row in rows))
-    last = rows[-1]
-    print(
-        f"waiting: {last['jobs']:,.0f} jobs, {last['submit_per_s']:,.0f} submitted a second,"
-        f" {last['bytes_each']:,.0f} bytes each; start with them {last['start_s']:.1f} s,"
-        f" cancelling all {last['cancel_s']:.1f} s, longest wait meanwhile"
-        f" {last['cancel_max_ms']:.0f} ms"
-    )
+    with reporting("waiting", parser(__doc__)) as report:
+        rows = [measure(count) for count in report.pick(SIZES, QUICK_SIZES, TINY_SIZES)]
+        report.table("jobs that wait in one queue", rows, turned=True)
+        last = rows[-1]
+        report.sum_up(
+            f"{last['jobs']:,.0f} jobs, {last['submit_per_s']:,.0f} submitted a second,"
+            f" {last['bytes_each']:,.0f} bytes each; start with them {last['start_s']:.1f} s,"
+            f" cancelling all {last['cancel_s']:.1f} s, longest wait meanwhile"
+            f" {last['cancel_max_ms']:.0f} ms"
+        )
 
 
 def measure(count: int) -> dict[str, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,9 +29,9 @@ def run(program: str, *options: str) -> str:
 class ProgramTests(SynchronousTestCase):
     """Each program."""
 
-    def check(self, program: str) -> None:
+    def check(self, program: str, *options: str) -> None:
         """Tell whether what a program prints for programs is whole."""
-        found = json.loads(run(program, "--json"))
+        found = json.loads(run(program, "--json", *options))
         self.assertEqual(program, found["program"])
         self.assertTrue(found["summary"])
         for table in found["tables"]:
@@ -56,6 +58,28 @@ class ProgramTests(SynchronousTestCase):
     def test_submissions(self) -> None:
         """Submissions beside journal appends are measured."""
         self.check("submissions")
+
+    def test_many_ended_jobs(self) -> None:
+        """A store with ended jobs is measured."""
+        self.check("million")
+
+    def test_long_stream(self) -> None:
+        """A job with many records is measured."""
+        self.check("stream")
+
+    def test_jobs_that_wait(self) -> None:
+        """Jobs that wait are measured."""
+        self.check("waiting")
+
+    @skipUnless(shutil.which("svscan"), "daemontools isn't installed")
+    def test_supervision(self) -> None:
+        """Supervision's tools beside daemontools' are measured."""
+        self.check("supervise", "--only=starts")
+
+    @skipUnless(shutil.which("multilog"), "daemontools isn't installed")
+    def test_multilog(self) -> None:
+        """multilog beside daemontools' is measured."""
+        self.check("multilog")
 
     def test_records(self) -> None:
         """Records beside a bare relay are measured, and it can be read by people."""
