@@ -38,6 +38,7 @@ from harpcaller.wire.control import (
     ReopenLogs,
     Status,
     Stop,
+    fields_of,
 )
 from harpcaller.wire.control_answers import (
     Answer,
@@ -273,8 +274,17 @@ def carry_out(seams: Seams, entry: Single, command: Command) -> Deferred[Answer]
     """
     _admit(seams, entry)
     if not entry.for_the_asker:
-        _log.info("control.command", command=command.command)
+        _log.info("control.command", command=command.command, **_subject_of(command))
     return answerable(entry.run(seams, command), command.command)
+
+
+def _subject_of(command: Command) -> dict[str, object]:
+    """Tell what a command is about, as the log has it: the job, the queue, the age."""
+    values = {field.name: getattr(command, field.name) for field in fields_of(type(command))}
+    return {
+        name: value.decode() if isinstance(value, bytes) else value
+        for name, value in values.items()
+    }
 
 
 def begin(seams: Seams, entry: Listing, command: Command) -> AsyncGenerator[Item, None]:

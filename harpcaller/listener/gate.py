@@ -85,6 +85,23 @@ async def admit(
     return rights
 
 
+def subject_of(request: Request) -> dict[str, str]:
+    """Tell what a request is about, for the log: never its arguments."""
+    subject = {"operation": operation_of(request)}
+    match request:
+        case Call():
+            subject |= {"host": request.host, "procedure": request.procedure}
+        case ListProceduresOf():
+            subject |= {"host": request.host}
+        case GetResult() | GetStatus() | Cancel() | FollowStream() | ReadStream():
+            subject |= {"job": request.job_id}
+        case ListHosts():
+            pass
+        case _:
+            assert_never(request)
+    return subject
+
+
 def _denied(client: Requester, what: str) -> NotAllowed:
     who = "a client that isn't known" if client.name is None else client.name
     return NotAllowed(f"{who} may not {what}")

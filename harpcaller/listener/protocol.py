@@ -39,7 +39,7 @@ from harpcaller.errors import (
     WireError,
 )
 from harpcaller.interfaces import IDispatcher, Requester
-from harpcaller.listener.gate import Access, identified
+from harpcaller.listener.gate import Access, identified, subject_of
 from harpcaller.listener.requests import answer
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_signed
@@ -88,11 +88,13 @@ class ClientProtocol(Protocol):
         self,
         dispatcher: IDispatcher,
         settings: ClientSettings,
+        access: Callable[[], Access],
         clock: IReactorTime,
         gone: Callable[[ClientProtocol], None],
     ) -> None:
         self._dispatcher = dispatcher
         self._settings = settings
+        self._access = access
         self._clock = clock
         self._gone = gone
         self._lines = LineBuffer(settings.max_request_size)
@@ -235,7 +237,7 @@ class ClientProtocol(Protocol):
 
     async def _answer(self, line: bytes) -> None:
         request, token = decode_signed(line)
-        client, access = self._client, self._settings.access
+        client, access = self._client, self._access()
         try:
             client = identified(access, client, token)
             async for piece in answer(self._dispatcher, access, request, client):
@@ -243,7 +245,11 @@ class ClientProtocol(Protocol):
         except WireError as error:
             if isinstance(error, NotAllowed):
                 _log.warn(
-                    "client.denied", client=client.name, peer=client.peer, reason=error.message
+                    "client.denied",
+                    client=client.name,
+                    peer=client.peer,
+                    **subject_of(request),
+                    reason=error.message,
                 )
             await self._send(encode_error(error.wire_type, error.message))
 
@@ -356,7 +362,8 @@ class ClientFactory(Factory):
     """All connections of clients.
 
     Args:
-        settings: May be replaced while running; open connections keep theirs.
+        settings: May be replaced while running.  Who may do what counts at once, also for
+            connections that are open, which keep the rest.
     """
 
     noisy = False
@@ -371,9 +378,14 @@ class ClientFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> ClientProtocol:
         """Serve one more client."""
-        client = ClientProtocol(self._dispatcher, self.settings, self._clock, self._gone)
+        client = ClientProtocol(
+            self._dispatcher, self.settings, self._access, self._clock, self._gone
+        )
         self._open[client] = None
         return client
+
+    def _access(self) -> Access:
+        return self.settings.access
 
     def _gone(self, client: ClientProtocol) -> None:
         self._open.pop(client, None)

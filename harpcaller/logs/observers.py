@@ -51,8 +51,11 @@ class Outside:
     journal: Path = Path("/run/systemd/journal/socket")
 
 
-#: The events that tell who called what, where, when, with which outcome, and who wasn't let.
-AUDITED = frozenset(["job.submitted", "job.ended", "job.cancelled", "client.denied"])
+#: The events that tell who called what, where, when, with which outcome, who wasn't let, and
+#: what operators had done.
+AUDITED = frozenset(
+    ["job.submitted", "job.ended", "job.cancelled", "client.denied", "control.command"]
+)
 
 #: How much each level matters.
 _RANKS = {"debug": 0, "info": 1, "warn": 2, "error": 3, "critical": 4}

@@ -38,7 +38,8 @@ class ServerTLS:
 def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL.Context:
     """Read the certificate and its key.
 
-    TLS 1.2 and newer, with session tickets, since a caller comes back often.
+    TLS 1.2 and newer, with session tickets, since a caller comes back often; but without where it
+    must show a certificate.
 
     Args:
         certfile: The certificate, and what it is signed by, as PEM.
@@ -56,6 +57,10 @@ def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL
         _ = _certificates(client_ca_file)  # OpenSSL itself wouldn't say what is wrong
         context.load_verify_locations(client_ca_file)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        # A resumed session is one whose certificates nobody looks at again: it could be renewed
+        # for ever after they have expired.
+        context.set_options(SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     try:
         context.use_certificate(certificate)
         for signer in signers:

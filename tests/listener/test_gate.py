@@ -8,10 +8,19 @@ from harpcaller.config.access import AllowRule
 from harpcaller.config.tokens import Tokens, new_token
 from harpcaller.errors import NotAllowed, StorageError
 from harpcaller.interfaces import Requester
-from harpcaller.listener.gate import Access, admit, identified
+from harpcaller.listener.gate import Access, admit, identified, subject_of
 from harpcaller.listener.rules import Rights, Rules
 from harpcaller.testing.dispatcher import FakeDispatcher
-from harpcaller.wire.client import Call, Cancel, GetResult, JobId, ReadStream, Request
+from harpcaller.wire.client import (
+    Call,
+    Cancel,
+    FollowStream,
+    GetResult,
+    GetStatus,
+    JobId,
+    ReadStream,
+    Request,
+)
 from harpcaller.wire.registry import ListHosts, ListProceduresOf
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
@@ -105,3 +114,26 @@ class AdmissionTests(HouseCase):
         self.assertEqual(
             "web may not list_procedures of db01", self.denied(ListProceduresOf("db01"), rule)
         )
+
+
+class SubjectTests(HouseCase):
+    def test_what_a_request_is_about(self) -> None:
+        """The log tells of operation, host, procedure and job, and never of arguments."""
+        call = Call("web01", "restart", Raw(b'["secret"]'))
+        self.assertEqual(
+            {"operation": "call", "host": "web01", "procedure": "restart"}, subject_of(call)
+        )
+        self.assertEqual(
+            {"operation": "list_procedures", "host": "web01"},
+            subject_of(ListProceduresOf("web01")),
+        )
+        self.assertEqual({"operation": "list_hosts"}, subject_of(ListHosts()))
+        job = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
+        for request in (
+            GetResult(job, True),
+            GetStatus(job),
+            Cancel(job),
+            FollowStream(job),
+            ReadStream(job),
+        ):
+            self.assertEqual(str(job), subject_of(request)["job"])

@@ -272,8 +272,21 @@ clients = ["ops"]
             ],
             [line for line in told if line["kind"] != "client.denied"],
         )
-        denied = [line["client"] for line in told if line["kind"] == "client.denied"]
-        self.assertEqual([None, "web", "web", "web", "web", None], denied)
+        denied = [line for line in told if line["kind"] == "client.denied"]
+        self.assertEqual(
+            [
+                (None, "call", HOST, "echo"),
+                ("web", "call", HOST, "restart"),
+                ("web", "get_status", None, None),
+                ("web", "cancel", None, None),
+                ("web", "get_result", None, None),
+                (None, "get_result", None, None),
+            ],
+            [
+                (line["client"], line["operation"], line.get("host"), line.get("procedure"))
+                for line in denied
+            ],
+        )
         for secret in (web, ops):
             self.assertNotIn(secret, (self.folder / "harpcaller.log").read_text())
 
@@ -282,6 +295,32 @@ clients = ["ops"]
             ask(*args)
         self.assertEqual("not_allowed", caught.exception.type)
         self.assertIn(message, str(caught.exception))
+
+    def test_own_certificates_are_looked_at_each_time(self) -> None:
+        """Where clients show certificates no session is resumed, which would outlive them."""
+        self.configure("")
+        (self.folder / "tokens").touch()
+        self.world.start_dispatcher()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            self.assertTrue(self.resumes(self.tls_port, version))
+            self.assertFalse(self.resumes(self.certified_port, version))
+
+    def resumes(self, port: int, version: ssl.TLSVersion) -> bool:
+        context = ssl.create_default_context(cafile=str(self.folder / "servers.pem"))
+        context.load_cert_chain(*self.certificate("web"))
+        context.minimum_version = context.maximum_version = version
+        session = None
+        reused: list[bool] = []
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
+                with context.wrap_socket(
+                    plain, server_hostname="127.0.0.1", session=session
+                ) as secured:
+                    secured.sendall(b'{"harpcaller":1,"get_result":"none"}\n')
+                    self.assertIn(b'"type":', secured.recv(4096))
+                    session = secured.session
+                    reused.append(bool(secured.session_reused))
+        return reused[1]
 
     def test_exchanged_token(self) -> None:
         """A client's new token counts from the reload on, its old one until it is taken out,
@@ -292,13 +331,32 @@ clients = ["ops"]
         with self.caller(self.world.port, token=new) as rpc:
             self.denied("auth.token: not known here", rpc.job("x").get)
             self.reload()
-            # Open connections keep what they were made with.
-            self.denied("auth.token: not known here", rpc.job("x").get)
-        for token in (old, new):
-            with self.caller(self.world.port, token=token) as rpc:
-                with self.assertRaises(harp.RemoteError) as caught:
-                    rpc.job("x").get()
-                self.assertEqual("invalid_jobid", caught.exception.type)
+            self.let_in(rpc)
+            with self.caller(self.world.port, token=old) as late:
+                self.let_in(late)
+                (self.folder / "tokens").write_text(self.hashes()[-1])
+                self.reload()
+                # Also on a connection that is open: whoever stole it keeps it open.
+                self.denied("auth.token: not known here", late.job("x").get)
+            self.let_in(rpc)
+
+    def hashes(self) -> list[str]:
+        return (self.folder / "tokens").read_text().splitlines(keepends=True)
+
+    def let_in(self, rpc: harp.HarpCaller) -> None:
+        with self.assertRaises(harp.RemoteError) as caught:
+            rpc.job("x").get()
+        self.assertEqual("invalid_jobid", caught.exception.type)
+
+    def test_rules_hold_at_once(self) -> None:
+        """A rule that is taken out is so for connections that are open, too."""
+        (self.folder / "tokens").touch()
+        self.world.start_dispatcher()
+        with self.over_tls(self.certified_port, cert=self.certificate("web")) as rpc:
+            self.let_in(rpc)
+            self.configure('[[allow]]\nclients = ["ops"]\n')
+            self.reload()
+            self.denied("web may not get_result", rpc.job("x").get)
 
     def test_client_is_known_after_a_restart(self) -> None:
         """Who submitted a job is on disk with it."""
