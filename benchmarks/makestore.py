@@ -16,10 +16,11 @@ from uuid import UUID
 from harpcaller.facts import Ended, Recorded, Started, Submitted
 from harpcaller.logs.events import EventLog
 from harpcaller.store.disk import RealDisk
+from harpcaller.store.heads import head_line
 from harpcaller.store.identity import own_identity
 from harpcaller.store.index import Index
 from harpcaller.store.layout import INDEX, JOURNAL, job_path
-from harpcaller.store.records import fact_line, head_line
+from harpcaller.store.records import fact_line
 from harpcaller.store.roster import write_living
 from harpcaller.store.segments import SegmentWriter
 from harpcaller.wire.client import Call, JobId

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from harpcaller.store.heads import Head, parse_head
 from harpcaller.store.records import (
     END,
     FORMAT,
@@ -20,9 +21,7 @@ from harpcaller.store.records import (
     RESUMABLE,
     START,
     BadLine,
-    Head,
     parse_end,
-    parse_head,
     parse_record,
     parse_time,
     place,

@@ -17,6 +17,7 @@ import attrs
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.facts import Ended, Page
 from harpcaller.store.disk import Disk
+from harpcaller.store.heads import Head, parse_head
 from harpcaller.store.layout import job_path
 from harpcaller.store.records import (
     END,
@@ -24,9 +25,7 @@ from harpcaller.store.records import (
     RESUMABLE,
     START,
     BadLine,
-    Head,
     parse_end,
-    parse_head,
     parse_record,
     parse_time,
     place,
@@ -122,6 +121,17 @@ class Content:
             position = begin
             size = min(2 * size, 16 * _CHUNK)
         return 0
+
+    def leave_out_torn_line(self) -> int:
+        """Go on as if there were nothing after the last newline of what is on disk.
+
+        Returns:
+            How many bytes there are.
+        """
+        whole = self.line_before(self._filed + 1)
+        torn = self._filed - whole
+        self._filed, self.length = whole, self.length - torn
+        return torn
 
     def place_at(self, offset: int) -> int:
         """Tell where the line that begins here stands (see :func:`records.place`)."""
@@ -243,6 +253,9 @@ def count(content: Content) -> int:
 def summary(content: Content) -> Summary:
     """Read what a job is and how far it came."""
     found, second = head(content)
+    if second >= content.length:
+        # It waits, as a hundred thousand others may.
+        return Summary(found, None, False, 0, None, content.length)
     return Summary(
         found,
         started_at(content, second),

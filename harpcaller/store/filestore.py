@@ -36,6 +36,7 @@ from harpcaller.store.catalogue import Catalogue, status
 from harpcaller.store.checkpoint import Checkpoint
 from harpcaller.store.disk import Disk
 from harpcaller.store.files import Content, count, ended, head, page
+from harpcaller.store.heads import head_line
 from harpcaller.store.identity import own_identity
 from harpcaller.store.index import Index
 from harpcaller.store.journal import Journal
@@ -44,7 +45,7 @@ from harpcaller.store.layout import INDEX, JOURNAL
 from harpcaller.store.living import LivingJob
 from harpcaller.store.opening import Recovered, recover, take_lock
 from harpcaller.store.pruning import Pruning
-from harpcaller.store.records import fact_line, head_line
+from harpcaller.store.records import fact_line
 from harpcaller.store.segments import SegmentWriter, entry, pruned_line
 from harpcaller.store.shelf import Shelf
 from harpcaller.store.sizes import Durability, Sizes

@@ -13,12 +13,11 @@ from harpcaller.store.catalogue import Catalogue
 from harpcaller.store.disk import Disk
 from harpcaller.store.files import Content, Summary, ended_at, head, is_passing, opened, summary
 from harpcaller.store.index import Index
-from harpcaller.store.layout import LOCK
+from harpcaller.store.layout import LOCK, job_path
 from harpcaller.store.living import LivingJob
 from harpcaller.store.recovery import (
     Replayed,
     all_jobs,
-    cut_torn_line,
     remove_job,
     remove_segments,
     replay,
@@ -179,16 +178,17 @@ def _take_up(
         OSError: The system has no room for any file now.
     """
     try:
-        cut = cut_torn_line(disk, directory, job_id)
-        if cut:
-            log.warn("store.torn_line", job=job_id, bytes=cut)
         with opened(disk, directory, job_id, None, b"") as content:
+            torn = content.leave_out_torn_line()
+            if torn:
+                disk.truncate(job_path(directory, job_id), content.length)
+                log.warn("store.torn_line", job=job_id, bytes=torn)
             if content.length > 0:
                 return summary(content)
         # Not even its head was written: it was never acknowledged.
         log.warn("store.headless", job=job_id)
         remove_job(disk, directory, job_id)
-    except FileNotFoundError:
+    except InvalidJobId:
         log.error("store.missing", job=job_id)
     except StorageError as error:
         if isinstance(error.__cause__, OSError) and is_passing(error.__cause__):

@@ -14,6 +14,7 @@ import attrs
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.store.disk import Disk
 from harpcaller.store.findings import DAMAGED, Finding
+from harpcaller.store.heads import parse_head
 from harpcaller.store.layout import (
     IDENTITY,
     INDEX,
@@ -25,7 +26,7 @@ from harpcaller.store.layout import (
     living_number,
     segment_number,
 )
-from harpcaller.store.records import BadLine, parse_head
+from harpcaller.store.records import BadLine
 from harpcaller.wire.client import JobId
 
 FILES = frozenset({INDEX, f"{INDEX}-wal", f"{INDEX}-shm", LOCK, IDENTITY})

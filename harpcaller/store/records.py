@@ -1,5 +1,7 @@
 """The lines of a job's file: facts to bytes and back, without touching the disk.
 
+The first of them, the head, is read and written by :mod:`harpcaller.store.heads`.
+
 A job's file is JSON lines, append only, to be read with ``jq``::
 
     {"harpcaller_job":1,"job":"8ec7…","serial":7,"submit":1455282411.5,"call":{"host":…,
@@ -27,33 +29,16 @@ from __future__ import annotations
 import re
 from math import isfinite
 
-import attrs
-
-from harpcaller.facts import Ended, Recorded, Resumable, Started, Submitted
-from harpcaller.wire.client import (
-    Call,
-    JobId,
-    QueueSpec,
-    as_arguments,
-    as_queue_name,
-    call_members,
-    queue_member,
-)
+from harpcaller.facts import Ended, Recorded, Resumable, Started
 from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Ending, Failed, Raised, from_members, members_of
 from harpcaller.wire.values import (
     MAX_DEPTH,
-    NULL,
     BadField,
     NotJSON,
     Raw,
-    as_integer,
-    as_seconds,
-    as_string,
     as_time,
-    build,
     check,
-    encode,
     members,
 )
 
@@ -66,15 +51,12 @@ START = -2
 RESUMABLE = -1
 END = 2**63
 
-# What was accepted at the door is as deep as that allows; our lines wrap a level or two
-# around it.
-_DEPTH = MAX_DEPTH + 16
+#: How deep a line may be: what was accepted at the door is as deep as that allows, and our lines
+#: wrap a level or two around it.
+DEPTH = MAX_DEPTH + 16
 
 _place = re.compile(
     rb'\{"(?:packet":([0-9]{1,19}),"t|(start":)|(resumable":)|(end":)|(harpcaller_job":))'
-).match
-_serial = re.compile(
-    rb'\{"harpcaller_job":[0-9]+,"job":"[0-9a-f-]{36}","serial":([0-9]{1,19}),'
 ).match
 _record = re.compile(rb'\{"packet":([0-9]{1,19}),"time":(-?[0-9][-+.eE0-9]{0,40}),"data":').match
 
@@ -86,50 +68,27 @@ class BadLine(ValueError):
     """A line isn't what stands in a job's file; the message tells what it is."""
 
 
-@attrs.frozen
-class Head:
-    """What the first line tells."""
+def time_text(time: float) -> bytes:
+    """Write a time.
 
-    job_id: JobId
-    serial: int
-    submitted: Submitted
-
-
-def _seconds(time: float) -> bytes:
+    Raises:
+        ValueError: It is none.
+    """
     if not isfinite(time):
         raise ValueError(f"{time} is no time")
     return b"%a" % (time,)
 
 
-def _line(text: bytes) -> bytes:
+def as_line(text: bytes) -> bytes:
+    """End a line.
+
+    Raises:
+        ValueError: It would be two.
+    """
     if b"\n" in text:
         # JSON allows a newline between tokens, our line protocols can't carry one.
         raise ValueError("a value with a raw newline in it can't be stored")
     return text + b"\n"
-
-
-def head_line(job_id: JobId, serial: int, submitted: Submitted) -> bytes:
-    """Write the first line of a file, its newline included.
-
-    Raises:
-        ValueError: The fact can't be written: a time that is none, a newline in a value.
-    """
-    call = submitted.call
-    # Half of a surrogate pair could be written, but not read (UnicodeEncodeError is a ValueError).
-    _ = call.host.encode("utf-8"), call.procedure.encode("utf-8")
-    return _line(
-        b'{"harpcaller_job":%d,"job":"%s","serial":%d,"submit":%s,%s"call":%s,"queue":%s,"info":%s}'
-        % (
-            FORMAT,
-            job_id.encode("ascii"),
-            serial,
-            _seconds(submitted.at),
-            b"" if submitted.client is None else b'"client":%s,' % encode(submitted.client),
-            build(call_members(call)),
-            NULL if call.queue is None else queue_member(call.queue),
-            call.info,
-        )
-    )
 
 
 def fact_line(fact: Started | Resumable | Recorded | Ended) -> bytes:
@@ -142,16 +101,16 @@ def fact_line(fact: Started | Resumable | Recorded | Ended) -> bytes:
         record = fact.record
         if record.time is None:
             raise ValueError("a record without its time can't be stored")
-        return _line(
+        return as_line(
             b'{"packet":%d,"time":%s,"data":%s}'
-            % (record.number, _seconds(record.time), record.data)
+            % (record.number, time_text(record.time), record.data)
         )
     if isinstance(fact, Started):
-        return b'{"start":%s}\n' % _seconds(fact.at)
+        return b'{"start":%s}\n' % time_text(fact.at)
     if isinstance(fact, Resumable):
-        return b'{"resumable":%s}\n' % _seconds(fact.at)
+        return b'{"resumable":%s}\n' % time_text(fact.at)
     ((key, raw),) = members_of(_readable(fact.ending)).items()
-    return _line(b'{"end":%s,"%s":%s}' % (_seconds(fact.at), key.encode("ascii"), raw))
+    return as_line(b'{"end":%s,"%s":%s}' % (time_text(fact.at), key.encode("ascii"), raw))
 
 
 def _readable(ending: Ending) -> Ending:
@@ -188,12 +147,6 @@ def place(beginning: bytes) -> int:
     return START if start else RESUMABLE if resumable else END if end else HEAD
 
 
-def head_serial(beginning: bytes) -> int:
-    """Read the serial from the first bytes of a head, 0 if they are no head's."""
-    found = _serial(beginning)
-    return 0 if found is None else int(found[1])
-
-
 def parse_record(line: bytes) -> Record:
     """Read a record's line, with its newline or without.
 
@@ -212,56 +165,12 @@ def parse_record(line: bytes) -> Record:
         raise BadLine(f"record {int(found[1])}: {error}") from None
 
 
-def parse_head(line: bytes) -> Head:
-    """Read the first line of a file.
+def need(found: dict[str, Raw], key: str) -> Raw:
+    """Give a member that must be there.
 
     Raises:
-        BadLine: It isn't one, or of a newer format.
+        BadField: It isn't.
     """
-    try:
-        found = members(line, max_depth=_DEPTH)
-        version = as_integer(_need(found, "harpcaller_job"), "harpcaller_job")
-        if version != FORMAT:
-            raise BadLine(f"the head is of format {version}, expected {FORMAT}")
-        return Head(
-            JobId(as_string(_need(found, "job"), "job")),
-            as_integer(_need(found, "serial"), "serial"),
-            Submitted(
-                _call(found),
-                as_time(_need(found, "submit"), "submit"),
-                as_string(found["client"], "client") if "client" in found else None,
-            ),
-        )
-    except (NotJSON, BadField) as error:
-        raise BadLine(f"the head: {error}") from None
-
-
-def _call(found: dict[str, Raw]) -> Call:
-    call = members(_need(found, "call"), max_depth=_DEPTH)
-    timeout = call.get("timeout")
-    total = call.get("max_exec_time")
-    return Call(
-        host=as_string(_need(call, "host"), "call.host"),
-        procedure=as_string(_need(call, "procedure"), "call.procedure"),
-        arguments=as_arguments(_need(call, "arguments")),
-        timeout=None if timeout is None else as_seconds(timeout, "call.timeout"),
-        max_exec_time=None if total is None else as_seconds(total, "call.max_exec_time"),
-        queue=_queue(_need(found, "queue")),
-        info=_need(found, "info"),
-    )
-
-
-def _queue(raw: Raw) -> QueueSpec | None:
-    if raw == NULL:
-        return None
-    inside = members(raw, max_depth=_DEPTH)
-    return QueueSpec(
-        as_queue_name(_need(inside, "name"), "queue.name"),
-        as_integer(_need(inside, "concurrency"), "queue.concurrency", least=1),
-    )
-
-
-def _need(found: dict[str, Raw], key: str) -> Raw:
     if key not in found:
         raise BadField(f"{key}: missing")
     return found[key]
@@ -274,8 +183,8 @@ def parse_end(line: bytes) -> Ended:
         BadLine: It isn't one.
     """
     try:
-        found = members(line, max_depth=_DEPTH)
-        at = as_time(_need(found, "end"), "end")
+        found = members(line, max_depth=DEPTH)
+        at = as_time(need(found, "end"), "end")
         ending = from_members(found)
     except (NotJSON, BadField) as error:
         raise BadLine(f"the end: {error}") from None

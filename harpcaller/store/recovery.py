@@ -19,6 +19,7 @@ import attrs
 
 from harpcaller.logs.events import EventLog
 from harpcaller.store.disk import Disk
+from harpcaller.store.heads import head_serial
 from harpcaller.store.layout import (
     JOURNAL,
     is_job_id,
@@ -30,14 +31,13 @@ from harpcaller.store.layout import (
     segment_number,
     segment_path,
 )
-from harpcaller.store.records import END, HEAD, PLACE_BYTES, BadLine, head_serial, place
+from harpcaller.store.records import END, HEAD, PLACE_BYTES, BadLine, place
 from harpcaller.store.roster import read_living
 from harpcaller.store.segments import Entry, Header, entries, parse_header, pruned_serial
 from harpcaller.wire.client import JobId
 
 # So many bytes of lines are gathered before they are written to their files.
 _MOST_GATHERED = 32 * 1024 * 1024
-_CHUNK = 64 * 1024
 
 
 # --- Job files -----------------------------------------------------------------------------
@@ -70,32 +70,6 @@ def remove_job(disk: Disk, directory: str, job_id: JobId) -> None:
         for _ in range(2):
             path = path[: path.rindex("/")]
             disk.remove_directory(path)
-
-
-def cut_torn_line(disk: Disk, directory: str, job_id: JobId) -> int:
-    """Cut off what follows the last newline of a job's file.
-
-    Returns:
-        How many bytes were cut.
-
-    Raises:
-        OSError: It can't be read or cut.
-    """
-    path = job_path(directory, job_id)
-    handle = disk.open(path)
-    try:
-        length = position = disk.length(handle)
-        end = 0
-        while position > 0 and end == 0:
-            begin = max(0, position - _CHUNK)
-            newline = disk.read(handle, begin, position - begin).rfind(b"\n")
-            end = begin + newline + 1 if newline >= 0 else 0
-            position = begin
-    finally:
-        disk.close(handle)
-    if end < length:
-        disk.truncate(path, end)
-    return length - end
 
 
 def all_jobs(disk: Disk, directory: str) -> Iterator[JobId]:

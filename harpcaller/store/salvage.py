@@ -19,6 +19,7 @@ from harpcaller.store.anatomy import Anatomy, examine
 from harpcaller.store.disk import Disk
 from harpcaller.store.evidence import whole_entries
 from harpcaller.store.findings import DAMAGED, Finding
+from harpcaller.store.heads import head_line
 from harpcaller.store.layout import (
     INDEX,
     JOURNAL,
@@ -28,7 +29,7 @@ from harpcaller.store.layout import (
     segment_path,
 )
 from harpcaller.store.premises import FILES
-from harpcaller.store.records import fact_line, head_line
+from harpcaller.store.records import fact_line
 from harpcaller.store.segments import entries, entry, header, parse_header
 from harpcaller.wire.ending import Failed
 

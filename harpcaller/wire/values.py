@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from functools import lru_cache
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
 from math import isfinite
@@ -81,8 +82,12 @@ _ascii_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _sorting_writer = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
-def _text(data: bytes, max_depth: int) -> str:
-    """Decode, refusing bad UTF-8 and deep nesting before the parser meets them."""
+def text_of(data: bytes, *, max_depth: int = MAX_DEPTH) -> str:
+    """Decode, refusing bad UTF-8 and deep nesting before the parser meets them.
+
+    Raises:
+        NotJSON: It has one of them.
+    """
     if data.count(b"[") + data.count(b"{") > max_depth and _depth(data) > max_depth:
         raise NotJSON(f"nested deeper than {max_depth} levels")
     try:
@@ -136,7 +141,7 @@ def members(line: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Raw]:
     Raises:
         NotJSON: It isn't one object, or a key stands twice in it.
     """
-    text = _text(line, max_depth)
+    text = text_of(line, max_depth=max_depth)
     opening = _opening(text)
     if opening is None:
         _parse(_checker, text, _space(text, 0).end())  # type: ignore[union-attr]  # it matches always
@@ -204,6 +209,16 @@ def _on_one_line(checked: str) -> Raw:
     return Raw(checked.replace("\n", " ").encode("utf-8"))
 
 
+def value_at(text: str, position: int) -> tuple[Raw, int]:
+    """Check the value that begins here in what :func:`text_of` gave, and tell where it ends.
+
+    Raises:
+        NotJSON: None does.
+    """
+    _, end = _parse(_checker, text, position)
+    return _on_one_line(text[position:end]), end
+
+
 def check(data: bytes) -> Raw:
     """Check that the bytes are one JSON value and give them back, outer space cut off.
 
@@ -212,7 +227,7 @@ def check(data: bytes) -> Raw:
     Raises:
         NotJSON: They aren't.
     """
-    text = _text(data, MAX_DEPTH).strip(" \t\r\n")
+    text = text_of(data).strip(" \t\r\n")
     try:
         _, end = _scan(text, 0)
     except (StopIteration, ValueError, RecursionError):
@@ -228,7 +243,7 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     Raises:
         NotJSON: It isn't one value, or a key stands twice in one of its objects.
     """
-    text = _text(data, max_depth).strip(" \t\r\n")
+    text = text_of(data, max_depth=max_depth).strip(" \t\r\n")
     value, end = _parse(_reader, text, 0)
     if end != len(text):
         raise NotJSON(f"not JSON: more text after the value, at character {end}")
@@ -253,7 +268,7 @@ def encode(value: object) -> Raw:
         raise NotJSON(str(error)) from None
     except RecursionError:
         raise NotJSON("nested too deeply") from None
-    _text(data, MAX_DEPTH)
+    text_of(data)
     return Raw(data)
 
 
@@ -298,11 +313,20 @@ def canonical(data: bytes) -> bytes:
     Raises:
         NotJSON: It isn't one value, or a key stands twice in one of its objects.
     """
-    text = _text(data, MAX_DEPTH).strip(" \t\r\n")
+    # Of a hundred thousand jobs in one queue each has the same name, and is asked more than once.
+    return (_short_canonical if len(data) <= _SHORT else _canonical)(data)
+
+
+def _canonical(data: bytes) -> bytes:
+    text = text_of(data).strip(" \t\r\n")
     value, end = _parse(_canonical_reader, text, 0)
     if end != len(text):
         raise NotJSON(f"not JSON: more text after the value, at character {end}")
     return _sorting_writer.encode(value).encode("ascii")
+
+
+_SHORT = 256
+_short_canonical = lru_cache(maxsize=128)(_canonical)
 
 
 def _canonical_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import Page, Resumable, Started, Submitted
-from harpcaller.store import files, records
+from harpcaller.store import files, heads, records
 from harpcaller.store.files import Content
 from harpcaller.store.layout import job_path
 from harpcaller.wire.client_answers import Record
@@ -28,7 +28,7 @@ def lines(
     sizes: list[int], *, start: bool = True, kept: bool = False, end: bool = True
 ) -> list[bytes]:
     """Make the lines of a job with records of these sizes."""
-    made = [records.head_line(job(1), 1, Submitted(call(), 1.0))]
+    made = [heads.head_line(job(1), 1, Submitted(call(), 1.0))]
     if start:
         made.append(records.fact_line(Started(2.0)))
     if kept:

@@ -5,33 +5,22 @@ from __future__ import annotations
 import json
 
 from hypothesis import given
-from hypothesis import strategies as st
 
-from harpcaller.interfaces import Ended, Recorded, Resumable, Started, Submitted
+from harpcaller.interfaces import Ended, Recorded, Resumable, Started
 from harpcaller.store import records
-from harpcaller.wire.client import Call, JobId, QueueSpec
+from harpcaller.wire.client import JobId
 from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Failed, Returned
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
 from tests.store import strategies
-from tests.store.jobs import call, ended, job, record
+from tests.store.jobs import ended, record
 
 ID = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
 
 
 class WritingTests(HouseCase):
     """Facts become lines."""
-
-    def test_head(self) -> None:
-        """The head tells all about the call, its values as they came."""
-        told = Call("web01", "p", Raw(b"[1e5]"), timeout=60, queue=QueueSpec(Raw(b'{"q":1}'), 3))
-        self.assertEqual(
-            b'{"harpcaller_job":1,"job":"8ec71d6b-28d1-4ce2-aa23-f3ea7887beda","serial":7,'
-            b'"submit":1.5,"call":{"host":"web01","procedure":"p","arguments":[1e5],"timeout":60},'
-            b'"queue":{"name":{"q":1},"concurrency":3},"info":null}\n',
-            records.head_line(ID, 7, Submitted(told, 1.5)),
-        )
 
     def test_other_lines(self) -> None:
         """Start, record and end are one short line each."""
@@ -45,16 +34,13 @@ class WritingTests(HouseCase):
         """A value with a raw newline would be two lines, and is refused."""
         bad = Raw(b"[1,\n2]")
         for write in (
-            lambda: records.head_line(ID, 1, Submitted(call(arguments=bad), 1.0)),
             lambda: records.fact_line(Recorded(Record(0, bad, 1.0))),
             lambda: records.fact_line(Ended(Returned(bad), 1.0)),
         ):
             self.assertRaises(ValueError, write)
 
     def test_half_characters(self) -> None:
-        """Half of a surrogate pair can't be read back: calls can't have it, errors lose it."""
-        bad = Submitted(call(host="web\ud800"), 1.0)
-        self.assertRaises(ValueError, records.head_line, ID, 1, bad)
+        """Half of a surrogate pair can't be read back: errors lose it."""
         fact = Ended(Failed("os_error", "no such file: \udcff.pem", Raw(b"1")), 1.0)
         self.assertEqual(
             Ended(Failed("os_error", "no such file: ?.pem", Raw(b"1")), 1.0),
@@ -74,14 +60,6 @@ class WritingTests(HouseCase):
 
 class RoundTripTests(HouseCase):
     """What was written is read as it was."""
-
-    @given(st.integers(0, 2**62), strategies.submitted)
-    def test_head(self, serial: int, fact: Submitted) -> None:
-        """Every head comes back, and is JSON for others too."""
-        line = records.head_line(ID, serial, fact)
-        self.assertEqual(records.Head(ID, serial, fact), records.parse_head(line))
-        self.assertEqual(records.HEAD, records.place(line[: records.PLACE_BYTES]))
-        json.loads(line)
 
     @given(strategies.started)
     def test_start(self, fact: Started) -> None:
@@ -119,8 +97,6 @@ class RoundTripTests(HouseCase):
     def test_deepest_values(self) -> None:
         """A value as deep as the door lets in is still readable in its line."""
         deep = Raw(b"[" * 499 + b"]" * 499)
-        told = Submitted(call(arguments=deep, queue=QueueSpec(Raw(b'{"a":1}'))), 1.0)
-        self.assertEqual(told, records.parse_head(records.head_line(ID, 1, told)).submitted)
         fact = Ended(Returned(deep), 1.0)
         self.assertEqual(fact, records.parse_end(records.fact_line(fact)))
         said = Recorded(Record(0, deep, 1.0))
@@ -142,17 +118,6 @@ class ReadingTests(HouseCase):
         for bad in (good[:-2], good.replace(b"[1,2]", b"[1,\0]"), good.replace(b"1,2", b"1,"),
                     good.replace(b"101.0", b"1.2.3"), b"{}"):  # fmt: skip
             self.assertRaises(records.BadLine, records.parse_record, bad)
-
-    def test_bad_heads(self) -> None:
-        """A head that lacks something, or of a newer format, is refused with the reason."""
-        good = records.head_line(job(1), 1, Submitted(call(), 1.0))
-        newer = good.replace(b'job":1', b'job":2', 1)
-        with self.assertRaises(records.BadLine) as caught:
-            records.parse_head(newer)
-        self.assertIn("format 2", str(caught.exception))
-        for bad in (b"[]", b"{}", good[:-9], good.replace(b'"call":{"host"', b'"call":{"hast"'),
-                    good.replace(b'"serial":1', b'"serial":-1')):  # fmt: skip
-            self.assertRaises(records.BadLine, records.parse_head, bad)
 
     def test_bad_ends(self) -> None:
         """An end that doesn't tell how, or not when, is refused."""
