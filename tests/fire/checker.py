@@ -8,10 +8,8 @@ earlier state.  What may have come of a job is bounded by what was done to it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, pairwise
-
-import attrs
 
 from tests.fire.answers import (
     REFUSALS,
@@ -22,7 +20,9 @@ from tests.fire.answers import (
     most_state,
     told_ending,
 )
-from tests.fire.history import Answer, History, Listing, Question, Run, queue_key
+from tests.fire.history import Answer, History, Listing, Question, Run
+from tests.fire.jobs import Job
+from tests.fire.queueing import queues_are_kept
 
 #: What an agent or the way to it can do to a call at any time.
 _AGENTS_DOING = frozenset({"network_error", "timeout", "protocol_error", "tls_error"})
@@ -33,31 +33,6 @@ def complaints(history: History) -> list[str]:
     return [*_Checker(history).all()]
 
 
-@attrs.define(eq=False)
-class _Job:
-    """A job that somebody was told of, or that a list has shown.
-
-    Attributes:
-        call: What it was made of.
-        asked: Everything that was asked about it and answered, in the order of the answers.
-        read: Everything that was asked of its stream, answered whole or not.
-        run: What an agent saw of it.
-        ending: How it ended, as the first who was told that was told.
-        gone_at: When somebody was told that there is no such job.
-    """
-
-    job_id: str
-    call: Question
-    asked: list[Question] = attrs.Factory(list)
-    read: list[Question] = attrs.Factory(list)
-    run: Run | None = None
-    ending: Answer | None = None
-    gone_at: float | None = None
-
-    def __str__(self) -> str:
-        return f"job {self.call.marker} ({self.job_id})"
-
-
 class _Checker:
     def __init__(self, history: History) -> None:
         self.history = history
@@ -65,7 +40,7 @@ class _Checker:
         self.runs: dict[int, list[Run]] = defaultdict(list)
         for run in history.runs:
             self.runs[run.marker].append(run)
-        self.jobs: dict[str, _Job] = {}
+        self.jobs: dict[str, Job] = {}
         for call in self.calls.values():
             if call.job_id is not None:
                 self._know(call.job_id, call)
@@ -85,7 +60,7 @@ class _Checker:
 
     def _know(self, job_id: str, call: Question) -> None:
         run = next(iter(self.runs.get(call.marker, ())), None)
-        self.jobs[job_id] = _Job(job_id, call, run=run)
+        self.jobs[job_id] = Job(job_id, call, run=run)
 
     def all(self) -> Iterator[str]:
         yield from self.nothing_runs_twice()
@@ -103,8 +78,7 @@ class _Checker:
                 for complaint in check(job):
                     yield f"{job}: {complaint}"
         yield from self.lists_are_whole()
-        yield from self.queues_keep_their_concurrency()
-        yield from self.queues_keep_their_order()
+        yield from queues_are_kept(self.history, self.jobs.values())
 
     # --- Runs and ids --------------------------------------------------------------------
 
@@ -128,7 +102,7 @@ class _Checker:
 
     # --- One job -------------------------------------------------------------------------
 
-    def one_ending_for_ever(self, job: _Job) -> Iterator[str]:
+    def one_ending_for_ever(self, job: Job) -> Iterator[str]:
         for question in job.asked:
             told = told_ending(question)
             if told is None:
@@ -144,7 +118,7 @@ class _Checker:
                 elif job.ending != {"cancelled": True}:
                     yield f"it was cancelled, but its end is {job.ending}"
 
-    def acknowledged_jobs_are_known(self, job: _Job) -> Iterator[str]:
+    def acknowledged_jobs_are_known(self, job: Job) -> Iterator[str]:
         known_at = job.call.answered_at
         for question in job.asked:
             answered_at = question.answered_at or 0.0
@@ -159,14 +133,14 @@ class _Checker:
                 if is_back:
                     yield f"it was gone, but is back: {question.request} got {question.last}"
 
-    def _may_be_pruned(self, job: _Job, at: float) -> bool:
+    def _may_be_pruned(self, job: Job, at: float) -> bool:
         told = [one.last for one in job.asked if one.kind == "get_status" and one.error is None]
         ended = [one["time_ms"]["end"] / 1000 for one in told if one and one["time_ms"]["end"]]
         # If nobody was told when it ended, it may have been at any time.
         ended_at = min(ended, default=float("-inf"))
         return any(begun <= at and ended_at <= before for begun, before in self.history.prunings)
 
-    def endings_have_a_cause(self, job: _Job) -> Iterator[str]:
+    def endings_have_a_cause(self, job: Job) -> Iterator[str]:
         ending, run = job.ending, job.run
         if ending is None:
             return
@@ -203,7 +177,7 @@ class _Checker:
         else:
             yield f"its end is {ending}, which has no cause"
 
-    def _may_be_cancelled(self, job: _Job) -> bool:
+    def _may_be_cancelled(self, job: Job) -> bool:
         if any(death >= job.call.asked_at for death in self.history.deaths):
             return True
         queue = job.call.request.get("queue")
@@ -215,7 +189,7 @@ class _Checker:
             for one in self.history.questions
         )
 
-    def time_goes_forward(self, job: _Job) -> Iterator[str]:
+    def time_goes_forward(self, job: Job) -> Iterator[str]:
         """Who asks after an answer hears of nothing earlier than that answer."""
         told: list[tuple[float, int, int]] = []
         for question in sorted(job.asked, key=lambda one: one.asked_at):
@@ -233,7 +207,7 @@ class _Checker:
                     yield f"{least_count} records were there, later only {len(question.records)}"
             told.append((question.answered_at or 0.0, state, count))
 
-    def statuses_are_true(self, job: _Job) -> Iterator[str]:
+    def statuses_are_true(self, job: Job) -> Iterator[str]:
         request = job.call.request
         wanted = {key: request[key] for key in ("host", "procedure", "arguments")}
         queue = request.get("queue")
@@ -248,7 +222,7 @@ class _Checker:
                 yield f"it is told to be in queue {status['queue']}, not {name}"
             yield from self._times_are_sane(job, question, status)
 
-    def _times_are_sane(self, job: _Job, question: Question, status: Answer) -> Iterator[str]:
+    def _times_are_sane(self, job: Job, question: Question, status: Answer) -> Iterator[str]:
         until = question.answered_at or 0.0
         submitted = job.call.answered_at
         for key, seconds in status["time"].items():
@@ -267,7 +241,7 @@ class _Checker:
         if times["submit"] is None or (state == "ended") is not (times["end"] is not None):
             yield f"it is {state}, but its times are {times}"
 
-    def records_are_whole(self, job: _Job) -> Iterator[str]:
+    def records_are_whole(self, job: Job) -> Iterator[str]:
         said = [] if job.run is None else job.run.records
         final: set[int] = set()
         for question in job.read:
@@ -300,10 +274,10 @@ class _Checker:
         if final and self._must_be_whole(job) and final != {len(said)}:
             yield f"it returned after {len(said)} records, but {sorted(final)} are told"
 
-    def _must_be_whole(self, job: _Job) -> bool:
+    def _must_be_whole(self, job: Job) -> bool:
         return self.history.keeps_records and job.ending is not None and "result" in job.ending
 
-    def everything_ends(self, job: _Job) -> Iterator[str]:
+    def everything_ends(self, job: Job) -> Iterator[str]:
         settled = self.history.settled
         if settled is None:
             return
@@ -345,48 +319,3 @@ class _Checker:
             if told is not None and told < latest:
                 yield f"{job}: a list has it behind a job that was submitted later"
             latest = max(latest, job.call.asked_at)
-
-    def _queues(self) -> dict[bytes, list[_Job]]:
-        """Those who ran, by queue, in the order of their begin."""
-        found: dict[bytes, list[_Job]] = defaultdict(list)
-        ran = [job for job in self.jobs.values() if job.run is not None]
-        for job in sorted(ran, key=lambda one: one.run.begun_at if one.run else 0.0):
-            queue = job.call.request.get("queue")
-            if queue is not None:
-                found[queue_key(queue["name"])].append(job)
-        return found
-
-    def queues_keep_their_concurrency(self) -> Iterator[str]:
-        for name, jobs in self._queues().items():
-            most = _concurrency(jobs)
-            edges: list[tuple[float, int]] = []
-            for job in jobs:
-                assert job.run is not None
-                if job.run.over_at is not None and job.run.over_at > job.run.begun_at:
-                    edges += [(job.run.begun_at, 1), (job.run.over_at, -1)]
-            running = 0
-            for at, step in sorted(edges):
-                running += step
-                if running > most:
-                    yield f"queue {name!r} ran {running} jobs at {at:.3f}, allowed are {most}"
-                    break
-
-    def queues_keep_their_order(self) -> Iterator[str]:
-        for name, jobs in self._queues().items():
-            if _concurrency(jobs) > 1:
-                # They start in order, but the network may deliver them in another.
-                continue
-            latest: _Job | None = None
-            for job in jobs:
-                if job.run is None or job.run.over_at is None:
-                    # It may have been given up before it began.
-                    continue
-                told = job.call.answered_at
-                if latest is not None and told is not None and told < latest.call.asked_at:
-                    yield f"queue {name!r} ran {job} after {latest}, which was submitted later"
-                if latest is None or job.call.asked_at > latest.call.asked_at:
-                    latest = job
-
-
-def _concurrency(jobs: Iterable[_Job]) -> int:
-    return max(int(job.call.request["queue"].get("concurrency", 1)) for job in jobs)

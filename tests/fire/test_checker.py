@@ -37,11 +37,13 @@ class CheckerTests(HouseCase):
         """Let another job run and return."""
         self.history.runs.append(Run(marker, begun, over, [], {"result": marker}))
 
-    def status(self, at: float, state: str, **times: float | None) -> None:
-        """Let the status of job 1 be told."""
+    def status(
+        self, at: float, state: str, marker: int = 1, queue: Any = None, **times: float | None
+    ) -> None:
+        """Let the status of a job be told, job 1 if nothing else is said."""
         whole = {"submit": 10.5, "start": None, "end": None, **times}
         self.ask(
-            {"get_status": JOBS[1]},
+            {"get_status": JOBS[marker]},
             at,
             {
                 "call": {"host": "h", "procedure": "p", "arguments": []},
@@ -49,8 +51,8 @@ class CheckerTests(HouseCase):
                 "time_ms": {
                     key: None if one is None else int(one * 1000) for key, one in whole.items()
                 },
-                "info": {"marker": 1},
-                "queue": None,
+                "info": {"marker": marker},
+                "queue": queue,
                 "state": state,
             },
         )
@@ -102,6 +104,14 @@ class CheckerTests(HouseCase):
         self.runs(3, 25, 35)
         self.runs(4, 20, 25)
         self.runs(5, 25, 30)
+        self.assert_fine()
+
+    def test_given_up_before_it_began(self) -> None:
+        """A call whose time ran out while the network had it reaches its agent out of turn."""
+        for marker in (2, 3):
+            self.submit(marker, 10.0 * marker, queue={"name": {"q": 1}}, timeout=0.2)
+        self.runs(3, 40, 42)
+        self.runs(2, 44, 39)
         self.assert_fine()
 
     # --- What isn't ----------------------------------------------------------------------
@@ -281,6 +291,15 @@ class CheckerTests(HouseCase):
         self.runs(2, 20, 30)
         self.runs(3, 29, 35)
         self.assert_complains("ran 2 jobs")
+
+    def test_start_out_of_order(self) -> None:
+        """Where two may run at once, they are started in order all the same."""
+        queue = {"name": {"q": 2}, "concurrency": 2}
+        for marker, start in ((2, 41.0), (3, 40.0)):
+            submitted = 10.0 * marker
+            self.submit(marker, submitted, queue=queue)
+            self.status(50.0, "running", marker, queue["name"], submit=submitted + 0.5, start=start)
+        self.assert_complains("started")
 
     def test_order(self) -> None:
         """The jobs of a queue run in the order of submission."""
