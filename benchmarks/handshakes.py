@@ -44,7 +44,10 @@ class Client:
                 tls.sendall(REQUEST)
                 answer = b""
                 while answer.count(b"\n") < 2:
-                    answer += tls.recv(65536)
+                    piece = tls.recv(65536)
+                    if not piece:
+                        raise SystemExit(f"the agent closed the connection after {answer!r}")
+                    answer += piece
                 self.resumed += bool(tls.session_reused)
                 if self._resume:
                     self._session = tls.session

@@ -10,10 +10,11 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.beside import Beside, by_turns, spending
+from benchmarks import original
+from benchmarks.beside import US, Beside, by_turns, spending
 from benchmarks.makestore import job_ids, make_store
 from benchmarks.probe import Asking
-from benchmarks.report import Report, parser, reporting
+from benchmarks.report import Finding, Report, parser, reporting
 from benchmarks.world import World, run, serving, world
 
 CONCURRENCY = 50
@@ -31,6 +32,10 @@ def main() -> None:
                 found = measure(report, here, operation, ids)
                 report.table(f"{operation} of {count:,} ended jobs", found.table())
                 found.find(report, per_second=10_000, least=0.5)
+                rate = found.rates[US]
+                report.find(
+                    Finding(found.what, rate, "/s", original.THAN, original.READS, least=12.9)
+                )
                 words.append(str(found))
         report.sum_up("; ".join(words))
 

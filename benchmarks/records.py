@@ -8,8 +8,9 @@ sixteen at once, which costs a relay next to nothing: it splits and joins them i
 
 from __future__ import annotations
 
-from benchmarks.beside import Beside, by_turns, spending
-from benchmarks.report import Report, parser, reporting
+from benchmarks import original
+from benchmarks.beside import US, Beside, by_turns, spending
+from benchmarks.report import Finding, Report, parser, reporting
 from benchmarks.world import Server, World, run, serving, world
 
 #: How many records are in a write.
@@ -28,6 +29,9 @@ def main() -> None:
                 found = measure(report, here, relay, count, together)
             report.table(f"{count:,} {found.what}", found.table())
             found.find(report, per_second=20_000, least=0.3 if together == 1 else None)
+            there = original.RECORDS
+            rate = found.rates[US]
+            report.find(Finding(found.what, rate, "/s", original.THAN, there, least=2.4))
             words.append(str(found))
         report.sum_up("; ".join(words))
 

@@ -7,7 +7,7 @@ synced, with one sync for all that came meanwhile, as the dispatcher does.
 
 from __future__ import annotations
 
-from benchmarks import weigh
+from benchmarks import original, weigh
 from benchmarks.beside import US, Beside, by_turns, spending
 from benchmarks.report import Cell, Finding, number, parser, reporting
 from benchmarks.world import World, run, serving, world
@@ -57,6 +57,9 @@ def main() -> None:
                 )
             )
         report.find(Finding(f"each of {waiting:,} that wait", each, "bytes", most=MOST_BYTES))
+        than = original.THAN
+        report.find(Finding(last.what, last.rates[US], "/s", than, original.SUBMISSIONS, least=6.9))
+        report.find(Finding("each that waits", each, "bytes", than, original.WAITING_BYTES))
         report.find(Finding("descriptors of all that wait", open_now, most=0))
         report.sum_up(f"{last}; {number(each)} bytes for each that waits")
 

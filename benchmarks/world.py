@@ -17,6 +17,7 @@ import attrs
 
 from benchmarks import weigh
 from harpcaller.testing.certificates import make_authority
+from harpcaller.testing.installation import free_port
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -127,7 +128,7 @@ def world(
         ca = folder / "ca.pem"
         ca.write_bytes(authority.certificate_pem)
         with serving(agent, files.certificate, files.key) as stub:
-            port = _free_port()
+            port = free_port()
             config = _configure(folder, ca=ca, port=port, agent_port=stub.port, more=more)
             here = World(folder, port, stub.port, ca, config, profile)
             if prepare is not None:
@@ -227,9 +228,3 @@ def _wait_for(port: int, daemon: subprocess.Popen[bytes], folder: Path) -> None:
                 return
         time.sleep(0.01)
     raise SystemExit(f"the daemon doesn't start:\n{(folder / 'log').read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

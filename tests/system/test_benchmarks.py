@@ -81,6 +81,14 @@ class ProgramTests(SynchronousTestCase):
         """multilog beside daemontools' is measured."""
         self.check("multilog")
 
+    def test_agent(self) -> None:
+        """The agent beside servers that fork, or start a Python, is measured."""
+        self.check("agent")
+
+    def test_commands(self) -> None:
+        """Commands beside a Python that does nothing are measured."""
+        self.check("commands")
+
     def test_records(self) -> None:
         """Records beside a bare relay are measured, and it can be read by people."""
         printed = run("records").splitlines()

@@ -1,0 +1,199 @@
+"""Calls of the real agent; beside a server that forks itself, or starts a Python, for each call.
+
+Ten clients call a procedure that does nothing, each call on a TLS connection of its own.  Then
+some calls that last, and what memory each adds: its part of what is shared, and its own (PSS).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import attrs
+
+from benchmarks import weigh
+from benchmarks.handshakes import REQUEST
+from benchmarks.report import Cell, Finding, Report, parser, reporting
+from benchmarks.world import Server, run, serving
+from harpcaller.testing.certificates import make_authority
+from harpcaller.testing.installation import Daemon, free_port, our_command
+
+US = "harpd, a template process"
+FORKING = "a server that forks itself"
+STARTING = "a new interpreter a call"
+
+CONCURRENCY = 10
+#: How long a new interpreter may take to start, in seconds.
+SETTLED = 2.0
+PROCEDURES = """\
+import time
+from harpd.proc import procedure
+
+@procedure
+def ping():
+    return {"ok": True}
+
+@procedure
+def hold():
+    time.sleep(3600)
+"""
+CONF = """\
+network:
+  address: 127.0.0.1
+  port: {port}
+  certfile: {certificate}
+  keyfile: {key}
+authentication:
+  module: harpd.auth.inconfig
+  users:
+    bench: "plain:secret"
+"""
+
+
+@attrs.define
+class Runs:
+    """What was measured of one kind of server."""
+
+    rates: list[float] = attrs.Factory(list)
+    each: list[float] = attrs.Factory(list)
+
+    @property
+    def rate(self) -> float:
+        """Give calls a second."""
+        return statistics.median(self.rates)
+
+
+def main() -> None:
+    """Measure all three by turns."""
+    with reporting("agent", parser(__doc__)) as report:
+        folder = Path(tempfile.mkdtemp(prefix="harpcaller-bench-"))
+        try:
+            with servers(folder) as (ca, all_three):
+                measure(report, ca, all_three)
+        finally:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[tuple[Path, dict[str, Server]]]:
+    """Run the agent and what it is held against."""
+    authority = make_authority()
+    files = authority.issue().write(folder, "agent")
+    ca = folder / "ca.pem"
+    ca.write_bytes(authority.certificate_pem)
+    procedures = folder / "procedures.py"
+    procedures.write_text(PROCEDURES)
+    bare = "benchmarks.bare_agent", files.certificate, files.key, procedures
+    with ExitStack() as stack:
+        agent = stack.enter_context(harpd(folder, files.certificate, files.key, procedures))
+        forking = stack.enter_context(serving(*bare, "fork"))
+        starting = stack.enter_context(serving(*bare, "interpreter"))
+        yield ca, {US: agent, FORKING: forking, STARTING: starting}
+
+
+@contextmanager
+def harpd(folder: Path, certificate: Path, key: Path, procedures: Path) -> Iterator[Server]:
+    """Run the agent."""
+    port = free_port()
+    conf = folder / "harpd.conf"
+    conf.touch(0o600)
+    conf.write_text(CONF.format(port=port, certificate=certificate, key=key))
+    command = our_command("harpd", f"--config={conf}", f"--procedures={procedures}")
+    log = folder / "harpd.log"
+    with log.open("wb") as output:
+        daemon = Daemon(subprocess.Popen(command, stdout=output, stderr=output), log)
+    try:
+        daemon.wait_for_log("agent.listening")
+        yield Server(port, daemon.process.pid)
+    finally:
+        daemon.stop()
+
+
+def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
+    """Measure rates by turns, then memory."""
+    seconds = report.pick(5.0, 2.0, 0.2)
+    runs = {name: Runs() for name in all_three}
+    for _ in range(report.pick(5, 2, 1)):
+        for name, server in all_three.items():
+            before = family_seconds(server)
+            found = run("benchmarks.handshakes", server.port, ca, CONCURRENCY, seconds, "full")
+            runs[name].rates.append(found["per_second"])
+            count = found["per_second"] * seconds
+            runs[name].each.append((family_seconds(server) - before) / count)
+    count = report.pick(100, 30, 3)
+    memory = {
+        name: weigh_calls(server, ca, count, is_bare=name != US)
+        for name, server in all_three.items()
+    }
+    rows: list[dict[str, Cell]] = [
+        {
+            "": name,
+            "calls/s": one.rate,
+            "processor ms each": 1000 * statistics.median(one.each),
+            "PSS of a running call, KiB": memory[name] / 1024,
+        }
+        for name, one in runs.items()
+    ]
+    report.table(f"calls of a procedure that does nothing, {CONCURRENCY} at once", rows)
+    rate = runs[US].rate
+    report.find(Finding("calls of harpd", rate, "/s", least=300))
+    for than, least in ((STARTING, 10.0), (FORKING, None)):
+        report.find(Finding("calls of harpd", rate, "/s", than, runs[than].rate, least=least))
+        ours, theirs = (1 / statistics.median(runs[name].each) for name in (US, than))
+        report.find(Finding("calls of harpd", ours, "/processor s", than, theirs, least=least))
+    for than in (STARTING, FORKING):
+        ours, theirs = (memory[name] / 1024 for name in (US, than))
+        report.find(Finding("PSS of a running call", ours, "KiB", than, theirs))
+    report.sum_up(
+        f"{rate:,.0f} calls a second, {rate / runs[STARTING].rate:.1f} times as many as by new"
+        f" interpreters, {rate / runs[FORKING].rate:.1f} times as many as by forks of the server;"
+        f" {memory[US] / 1024:,.0f} KiB for each that runs"
+    )
+
+
+def family_seconds(server: Server) -> float:
+    """Give the processor time of a server, its helpers and all calls that have ended."""
+    pids = [server.pid, *weigh.descendants(server.pid)]
+    return sum(weigh.processor_seconds(pid) for pid in pids)
+
+
+def weigh_calls(server: Server, ca: Path, count: int, *, is_bare: bool) -> float:
+    """Have some calls run, and give what each of them adds, in bytes."""
+    context = ssl.create_default_context(cafile=str(ca))
+    context.check_hostname = False
+    helpers = weigh.descendants(server.pid)
+    before = weigh_family(server.pid)
+    with ExitStack() as stack:
+        for _ in range(count):
+            plain = socket.create_connection(("127.0.0.1", server.port), 60)
+            tls = stack.enter_context(context.wrap_socket(plain))
+            tls.sendall(REQUEST.replace(b'"ping"', b'"hold"'))
+            tls.recv(65536)
+        time.sleep(SETTLED)
+        after = weigh_family(server.pid)
+        if is_bare:
+            # The agent ends a call whose connection is closed.
+            for pid in set(weigh.descendants(server.pid)) - set(helpers):
+                os.kill(pid, signal.SIGKILL)
+    while len(weigh.descendants(server.pid)) > len(helpers):
+        time.sleep(0.05)
+    return (after - before) / count
+
+
+def weigh_family(pid: int) -> int:
+    """Give the memory of a process and all below it, in bytes."""
+    return sum(weigh.memory(one).shared for one in (pid, *weigh.descendants(pid)))
+
+
+if __name__ == "__main__":
+    main()
