@@ -88,10 +88,12 @@ def measure_calls(
     """Measure calls from submission to result; gives the rate and cost of the last kept ones."""
     rows: list[dict[str, Cell]] = []
     best = 0.0, 0.0
-    for kind in ("kept", "new"):
+    for kind, (times, words) in GOALS.items():
+        rate = spent = 0.0
         for concurrency in CONCURRENCIES:
             before = here.processor_seconds()
             found = run("benchmarks.load", "calls", here.port, concurrency, seconds, kind)
+            rate = found["per_second"]
             spent = 1000 * (here.processor_seconds() - before) / found["total"]
             rows.append(
                 {
@@ -106,9 +108,9 @@ def measure_calls(
             )
             if kind == "kept":
                 best = found["per_second"], spent
-        times, words = GOALS[kind]
-        there = original.CALLS
-        report.find(Finding(words, found["per_second"], "/s", original.THAN, there, least=times))
+        if kind == "kept":
+            best = rate, spent
+        report.find(Finding(words, rate, "/s", original.THAN, original.CALLS, least=times))
     report.table("calls, from submission to result", rows)
     return best
 
