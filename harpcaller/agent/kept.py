@@ -73,6 +73,7 @@ class KeptCore:
         over: Called with a word for the log when nobody can attach any more.
         log: Where it is told that nothing can be kept.
         about: What the log says of the call.
+        keeps_connections: What the acknowledgement says of the connection: that it may stay.
     """
 
     clock: IReactorTime
@@ -83,6 +84,7 @@ class KeptCore:
     over: Callable[[str], None]
     log: EventLog
     about: dict[str, object]
+    keeps_connections: bool = False
     streaming: bool = False
     records: int = 0
     running: RunningCall | None = None
@@ -177,7 +179,8 @@ class KeptCore:
             old.drop()
         self.wait(None)
         self.cursor, self.is_flowing = position, True
-        link.tell(encode_message(Acknowledged(self.streaming, True)))
+        acknowledged = Acknowledged(self.streaming, True, self.keeps_connections)
+        link.tell(encode_message(acknowledged))
         assert self.producer is not None
         link.feed_from(self.producer)
         self.send()

@@ -36,11 +36,13 @@ class KeepSettings:
         orphan_seconds: How long without a caller; 0 keeps none.
         folder: Where what they say is kept.
         keep_bytes: How much of it, for each call.
+        keeps_connections: Whether those who hear the calls may keep their connections.
     """
 
     orphan_seconds: float = 600.0
     folder: str = "/var/tmp"  # noqa: S108 - files there have no names
     keep_bytes: int = 16 * 1024 * 1024
+    keeps_connections: bool = False
 
 
 _Key = tuple[str, JobId]
@@ -53,16 +55,39 @@ class KeptCalls:
         settings: May be replaced; calls that are there keep theirs.
         clock: Measures how long nobody is attached.
         log: Where they are told of.
+        steady: A clock that nobody sets, in seconds; None is ``clock``.
     """
 
-    def __init__(self, settings: KeepSettings, clock: IReactorTime, log: EventLog) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: KeepSettings,
+        clock: IReactorTime,
+        log: EventLog,
+        steady: Callable[[], float] | None = None,
+    ) -> None:
+        self._settings = settings
         self._clock = clock
         self._log = log
+        self._steady = steady or clock.seconds
+        #: Every job that was begun later than this is known.
+        self._knows_since = self._steady()
         self._calls: dict[_Key, KeptCall] = {}
         #: Dictionaries, since they keep the order.
         self._unheard: dict[_Key, KeptCall] = {}
-        self._over: dict[_Key, None] = {}
+        #: When they were begun.
+        self._over: dict[_Key, float] = {}
+
+    @property
+    def settings(self) -> KeepSettings:
+        """How calls are kept."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: KeepSettings) -> None:
+        if settings.orphan_seconds > 0 and not self.are_kept:
+            # Those that were begun meanwhile aren't known.
+            self._knows_since = self._steady()
+        self._settings = settings
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -75,7 +100,7 @@ class KeptCalls:
     def begin(
         self, request: ProcedureCall, link: ILink, start: Callable[[ICaller], RunningCall]
     ) -> KeptCall:
-        """Begin a call that has a job id.
+        """Begin a call that has a job id; or go on with it, if it is asked for again.
 
         Args:
             request: What is asked for.
@@ -84,12 +109,19 @@ class KeptCalls:
 
         Raises:
             InvalidRequest: The user has begun a job of this id before.
+            NoSuchJob: It is asked for again, and can neither be gone on with nor be begun
+                without maybe being begun twice.
         """
         assert request.job is not None
         key = request.credentials.user, request.job
+        if request.again is not None:
+            if key in self._calls:
+                return self._attach(key, link, 0)
+            if key in self._over or self._steady() - request.again <= self._knows_since:
+                raise NoSuchJob("whether the call was begun before isn't known any more")
         if key in self._calls or key in self._over:
             raise InvalidRequest("job: a call of this id was begun before")
-        settings = self.settings
+        settings, begun_at = self.settings, self._steady()
 
         def unheard(is_unheard: bool) -> None:
             self._unheard.pop(key, None)
@@ -100,9 +132,10 @@ class KeptCalls:
         def over(how: str) -> None:
             del self._calls[key]
             self._unheard.pop(key, None)
-            self._over[key] = None
+            self._over[key] = begun_at
             if len(self._over) > MOST_REMEMBERED:
-                del self._over[next(iter(self._over))]
+                forgotten = self._over.pop(next(iter(self._over)))
+                self._knows_since = max(self._knows_since, forgotten)
             if how in ("orphaned", "unheard"):
                 self._log.info("agent.kept_call_dropped", job=key[1], reason=how)
 
@@ -116,6 +149,7 @@ class KeptCalls:
             over,
             self._log,
             {"job": request.job},
+            settings.keeps_connections,
         )
         kept = KeptCall(core)
         running = start(kept)
@@ -129,11 +163,14 @@ class KeptCalls:
         Raises:
             NoSuchJob: There is no such call of this user, or it doesn't have these records.
         """
-        key = request.credentials.user, request.job
-        kept = self._find(key)
-        if not kept.attach(link, request.since):
-            raise NoSuchJob(f"the records from {request.since} on are not there")
+        kept = self._attach((request.credentials.user, request.job), link, request.since)
         self._log.info("agent.call_attached", job=request.job, since=request.since, peer=peer)
+        return kept
+
+    def _attach(self, key: _Key, link: ILink, since: int) -> KeptCall:
+        kept = self._find(key)
+        if not kept.attach(link, since):
+            raise NoSuchJob(f"the records from {since} on are not there")
         return kept
 
     def cancel(self, request: CancelJob) -> bool:

@@ -1,13 +1,29 @@
-"""The callers' door: one TLS connection, one request, one call.
+"""The callers' door: one TLS connection, one request after the other, each a call.
 
 Thin: it reads a line, has the user checked, lets :class:`~harpcaller.agent.calls.Calls`
 run the call, and sends what comes.  Closing the connection ends the call, unless the call is kept
 (:mod:`harpcaller.agent.kept`); of such a call's connection one more line is read, its cancel.
+
+::
+
+    stage      what comes is                  until
+    ---------  -----------------------------  ------------------------------------------------
+    asking     a request                      it is there
+    checking   put by, within a bound         the user is known, and the call begun or refused
+    running    passed over, and then the      the last line
+               connection doesn't stay
+    kept       the call's cancel              that is heard
+    confirmed  put by, within a bound         the call is let go of
+    idle       the next request               it begins to come
+
+After the last line a connection that may stay is idle; others are closed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -24,11 +40,13 @@ from zope.interface import implementer
 
 from harpcaller.agent.auth.checking import source_of
 from harpcaller.agent.calls import Calls
+from harpcaller.agent.idle import IdleConnections, IdleSettings
 from harpcaller.agent.kept import KeptCall
 from harpcaller.agent.kept_calls import KeptCalls
 from harpcaller.agent.running import RunningCall
 from harpcaller.agent.seams import ICaller, IChecker, ILink
-from harpcaller.errors import InvalidRequest, WireError
+from harpcaller.agent.strangers import Strangers
+from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import (
     MAX_REQUEST_SIZE,
@@ -47,16 +65,23 @@ from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Failed
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 
-#: How many connections may be waiting for their user to be known.  One more drives out
-#: the oldest idle one of the address that has the most, so that nobody can keep others out
-#: by just connecting.
-MAX_UNKNOWN = 256
 #: How long a caller may take to read what is left after the call's end, in seconds.
 FLUSH_SECONDS = 60.0
 
 
 class ICallerTransport(ITCPTransport, IConsumer):
     """A TLS connection as Twisted gives it."""
+
+
+class Stage(Enum):
+    """What a connection waits for."""
+
+    ASKING = "asking"
+    CHECKING = "checking"
+    RUNNING = "running"
+    KEPT = "kept"
+    CONFIRMED = "confirmed"
+    IDLE = "idle"
 
 
 @implementer(ICaller, ILink)
@@ -72,13 +97,17 @@ class AgentConnection(Protocol):
     def __init__(self, door: Door) -> None:
         self._door = door
         self._lines = LineBuffer(MAX_REQUEST_SIZE)
+        self._stage = Stage.ASKING
         self._reading = True
         self._timer: IDelayedCall | None = None
         self._work: Deferred[None] | None = None
         self._call: RunningCall | None = None
         self._kept: KeptCall | None = None
         self._kept_job: JobId | None = None
+        self._has_said_all = False
         self._fed = False
+        self._since = 0.0
+        self._generation = door.idle.generation
         self.peer = self.source = "?"
 
     @property
@@ -92,24 +121,27 @@ class AgentConnection(Protocol):
         """A connection is there; its TLS handshake comes yet."""
         self.peer = getattr(self.transport.getPeer(), "host", "?")
         self.source = source_of(self.peer)
+        self._since = self._door.steady()
         if not self._door.let_in(self):
             self.transport.abortConnection()
             return
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
-        self._timer = self._door.clock.callLater(self._door.request_seconds, self._took_too_long)
+        self._wait(self._door.request_seconds, self._took_too_long)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the caller sends; what follows a request is passed over, but for a cancel."""
+        """Take what the caller sends, as far as it may send something."""
         if not self._reading:
             return
-        if not self.is_being_checked:
+        if self._stage is Stage.IDLE:
+            self._wake_up()
+        if self._stage in (Stage.ASKING, Stage.KEPT):
             self._lines.feed(data)
             self._take_line()
-        elif self._lines.pending() + len(data) <= MAX_REQUEST_SIZE:
-            self._lines.feed(data)
-        else:
+        elif self._stage is Stage.RUNNING or (self._lines.pending() + len(data) > MAX_REQUEST_SIZE):
             self._reading = False
+        else:
+            self._lines.feed(data)
 
     def _take_line(self) -> None:
         try:
@@ -122,19 +154,29 @@ class AgentConnection(Protocol):
         except WireError as error:
             self._refuse_line(error)
         else:
-            if self._kept is None:
-                self._reading = isinstance(request, Attach) or (
-                    isinstance(request, ProcedureCall) and request.job is not None
-                )
-                self._work = Deferred.fromCoroutine(self._serve(request))
-                forget(self._work, self._door.log, "agent.request_failed")
+            if self._stage is Stage.KEPT:
+                self._take_cancel(request)
+            else:
+                self._stage = Stage.CHECKING
+                work = Deferred.fromCoroutine(self._serve(request))
+                if not work.called:
+                    # Otherwise the next request may be under way.
+                    self._work = work
+                forget(work, self._door.log, "agent.request_failed")
+
+    def _take_cancel(self, request: Request) -> None:
+        assert self._kept is not None
+        if isinstance(request, CancelJob) and request.job == self._kept_job:
+            if self._has_said_all and self._may_stay():
+                self._stage = Stage.CONFIRMED
             else:
                 self._reading = False
-                if isinstance(request, CancelJob) and request.job == self._kept_job:
-                    self._kept.cancel()
+            self._kept.cancel()
+        else:
+            self._reading = False
 
     def _refuse_line(self, error: WireError) -> None:
-        if self._kept is None:
+        if self._stage is Stage.ASKING:
             self._refuse(error)
         else:
             self._reading = False
@@ -159,10 +201,10 @@ class AgentConnection(Protocol):
             self._stop_timer()
             self._door.known(self)
             if isinstance(request, ListProcedures):
-                self.finish(encode_procedures(self._door.calls.listed()))
+                self._answer(encode_procedures(self._door.calls.listed()))
                 return
             if isinstance(request, CancelJob):
-                self.finish(encode_cancelled(self._door.kept_calls.cancel(request)))
+                self._answer(encode_cancelled(self._door.kept_calls.cancel(request)))
                 return
             self._begin(request)
         except WireError as error:
@@ -175,13 +217,23 @@ class AgentConnection(Protocol):
             self._kept = kept_calls.attach(request, self, self.peer)
         elif request.job is not None and kept_calls.are_kept:
             self._kept_job = request.job
+            if request.again is not None:
+                # Reckoned from before it was sent, however long it was on its way.
+                age = request.again + self._door.steady() - self._since
+                request = replace(request, again=age)
             self._kept = kept_calls.begin(
                 request, self, lambda keeper: calls.begin(request, keeper, self.peer)
             )
         else:
-            self._reading = False
+            if request.again is not None:
+                raise NoSuchJob("whether the call was begun before isn't known any more")
+            self._stage = Stage.RUNNING
+            if request.job is None or self._lines.pending():
+                # A caller that doesn't know of additions may wait for us to close.
+                self._reading = False
             self._call = calls.begin(request, self, self.peer)
             return
+        self._stage = Stage.KEPT
         if self._reading:
             # The cancel may have come already.
             self._take_line()
@@ -190,40 +242,82 @@ class AgentConnection(Protocol):
         self._door.log.info(
             "agent.refused", peer=self.peer, type=error.wire_type, message=error.message
         )
-        self.finish(encode_message(Failed.because(error)))
+        self._answer(encode_message(Failed.because(error)))
 
-    def _took_too_long(self) -> None:
-        self._timer = None
-        self._door.log.info("agent.silent_connection_closed", peer=self.peer)
-        self.transport.abortConnection()
+    def _answer(self, line: bytes) -> None:
+        self._reading = False
+        self.transport.write(line)
+        self.close()
+
+    # Between two calls.
+
+    def _may_stay(self) -> bool:
+        return self._reading and self._door.idle.may_stay(self._generation)
+
+    def _rest(self) -> None:
+        """Wait for the next request."""
+        self._starve()
+        self._call = self._kept = self._kept_job = self._work = None
+        self._has_said_all = False
+        self._stage = Stage.IDLE
+        self._wait(self._door.idle.settings.seconds, self._idled_too_long)
+        self._door.idle.add(self)
+        if self._reading and self._lines.pending():
+            # It came right behind the confirmation.
+            self._wake_up()
+            self._take_line()
+
+    def _wake_up(self) -> None:
+        self._stage = Stage.ASKING
+        self._wait(self._door.request_seconds, self._took_too_long)
+
+    def _idled_too_long(self) -> None:
+        self._door.idle.discard(self)
+        self.close()
+
+    # Time.
+
+    def _wait(self, seconds: float, ring: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._door.clock.callLater(seconds, ring)
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
 
+    def _took_too_long(self) -> None:
+        self._door.log.info("agent.silent_connection_closed", peer=self.peer)
+        self.transport.abortConnection()
+
     # What the call asks for.
 
     def acknowledge(self, streaming: bool) -> None:
-        self.tell(encode_message(Acknowledged(streaming)))
+        self.tell(encode_message(Acknowledged(streaming, keeps=self._may_stay())))
 
     def tell(self, data: bytes) -> None:
         self.transport.write(data)
 
     def finish(self, line: bytes) -> None:
         self.transport.write(line)
-        self.close()
+        if self._may_stay():
+            self._rest()
+        else:
+            self.close()
 
     def feed_from(self, producer: IPushProducer) -> None:
         self._fed = True
         self.transport.registerProducer(producer, True)
 
     def said_all(self) -> None:
+        self._has_said_all = True
         self._starve()
-        self._stop_timer()
-        self._timer = self._door.clock.callLater(FLUSH_SECONDS, self._reads_too_slowly)
+        self._wait(FLUSH_SECONDS, self.transport.abortConnection)
 
     def close(self) -> None:
+        if self._stage is Stage.CONFIRMED:
+            self._rest()
+            return
         self._reading = False
         self.said_all()
         self.transport.loseConnection()
@@ -238,10 +332,6 @@ class AgentConnection(Protocol):
             self._fed = False
             self.transport.unregisterProducer()
 
-    def _reads_too_slowly(self) -> None:
-        self._timer = None
-        self.transport.abortConnection()
-
 
 class Door(ServerFactory[AgentConnection]):
     """Where callers come in.
@@ -253,6 +343,8 @@ class Door(ServerFactory[AgentConnection]):
         clock: Measures how long a connection takes to say what it wants.
         request_seconds: How long it may take for that, its TLS handshake included.
         log: Where refusals are told of.
+        idle: How connections stay for more calls.
+        steady: A clock that nobody sets, in seconds; None is ``clock``.
     """
 
     noisy = False
@@ -266,6 +358,8 @@ class Door(ServerFactory[AgentConnection]):
         *,
         request_seconds: float,
         log: EventLog,
+        idle: IdleSettings | None = None,
+        steady: Callable[[], float] | None = None,
     ) -> None:
         self.checker = checker
         self.calls = calls
@@ -273,11 +367,10 @@ class Door(ServerFactory[AgentConnection]):
         self.clock = clock
         self.request_seconds = request_seconds
         self.log = log
+        self.idle = IdleConnections(idle or IdleSettings(seconds=0))
+        self.steady = steady or clock.seconds
         self._connections: set[AgentConnection] = set()
-        #: A dictionary, since it keeps the order.
-        self._unknown: dict[AgentConnection, None] = {}
-        self._untold = 0
-        self._tell_again_at = 0.0
+        self._strangers = Strangers(clock, log)
         self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, address: IAddress | None) -> AgentConnection:
@@ -286,41 +379,21 @@ class Door(ServerFactory[AgentConnection]):
 
     def let_in(self, connection: AgentConnection) -> bool:
         """Take a connection; tells whether there is room for another unknown one."""
-        if len(self._unknown) >= MAX_UNKNOWN and not self._drive_one_out():
-            self._tell_of_too_many("agent.too_many_unknown_connections", connection.peer)
+        if not self._strangers.let_in(connection):
             return False
         self._connections.add(connection)
-        self._unknown[connection] = None
         return True
-
-    def _drive_one_out(self) -> bool:
-        """Close one that says nothing, or that was refused; tells whether there was one."""
-        idle = [connection for connection in self._unknown if not connection.is_being_checked]
-        if not idle:
-            return False
-        ((source, _),) = Counter(connection.source for connection in idle).most_common(1)
-        driven_out = next(connection for connection in idle if connection.source == source)
-        self._tell_of_too_many("agent.unknown_connections_driven_out", driven_out.peer)
-        self.known(driven_out)
-        driven_out.transport.abortConnection()
-        return True
-
-    def _tell_of_too_many(self, kind: str, peer: str) -> None:
-        """Log it, but no more often than it can be read."""
-        now = self.clock.seconds()
-        self._untold += 1
-        if now >= self._tell_again_at:
-            self.log.warn(kind, peer=peer, times=self._untold)
-            self._untold, self._tell_again_at = 0, now + 1.0
 
     def known(self, connection: AgentConnection) -> None:
         """The connection's user is known."""
-        self._unknown.pop(connection, None)
+        self._strangers.discard(connection)
+        self.idle.discard(connection)
 
     def let_out(self, connection: AgentConnection) -> None:
         """The connection is closed."""
         self._connections.discard(connection)
-        self._unknown.pop(connection, None)
+        self._strangers.discard(connection)
+        self.idle.discard(connection)
         if not self._connections:
             empty, self._empty = self._empty, []
             for waiter in empty:

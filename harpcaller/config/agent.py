@@ -53,6 +53,8 @@ class AgentSettings:
             0 ends it at once.
         spool_folder: Where what such calls say is kept.
         spool_size: How much of it, for each call, in bytes.
+        idle_seconds: How long a connection may wait for its next call; 0 keeps none.
+        max_idle: How many connections may wait so.
         lines: Where in the file each key stands.
     """
 
@@ -76,6 +78,8 @@ class AgentSettings:
     orphan_seconds: float = 600.0
     spool_folder: Path = Path("/var/tmp")  # noqa: S108 - files there have no names
     spool_size: int = 16 * 1024 * 1024
+    idle_seconds: float = 90.0
+    max_idle: int = 256
     file: str = "harpd.conf"
     lines: Mapping[Place, int] = attrs.field(factory=dict, eq=False, repr=False)
 
@@ -137,7 +141,7 @@ class _Values:
         self._document.known(
             (),
             self._content,
-            ("network", "python", "authentication", "limits", "resume"),
+            ("network", "python", "authentication", "limits", "resume", "keep"),
             ("procedures", "reload"),
         )
         self._section(
@@ -171,6 +175,13 @@ class _Values:
                 "orphan_timeout": ("orphan_seconds", fields.seconds_or_zero),
                 "spool_folder": ("spool_folder", path),
                 "spool_size": ("spool_size", _whole("a number of bytes", 65_536, 2**40)),
+            },
+        )
+        self._section(
+            "keep",
+            {
+                "idle_timeout": ("idle_seconds", fields.seconds_or_zero),
+                "max_idle": ("max_idle", _whole("a number of connections", 1, 100_000)),
             },
         )
         self._one(("procedures",), self._content, "procedures", path)

@@ -26,6 +26,7 @@ from twisted.python.threadpool import ThreadPool
 from harpcaller.agent.auth.checking import Checker
 from harpcaller.agent.calls import Calls
 from harpcaller.agent.cgroups import own_group, settle
+from harpcaller.agent.idle import IdleSettings
 from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
@@ -105,7 +106,16 @@ class Outside:
 
 
 def _keep_settings(settings: AgentSettings) -> KeepSettings:
-    return KeepSettings(settings.orphan_seconds, str(settings.spool_folder), settings.spool_size)
+    return KeepSettings(
+        settings.orphan_seconds,
+        str(settings.spool_folder),
+        settings.spool_size,
+        settings.idle_seconds > 0,
+    )
+
+
+def _idle_settings(settings: AgentSettings) -> IdleSettings:
+    return IdleSettings(settings.idle_seconds, settings.max_idle)
 
 
 class AgentDaemon(Service):
@@ -142,7 +152,7 @@ class AgentDaemon(Service):
             grace_seconds=settings.kill_grace_seconds,
             log=_log,
         )
-        self._kept_calls = KeptCalls(_keep_settings(settings), reactor, _log)
+        self._kept_calls = KeptCalls(_keep_settings(settings), reactor, _log, time.monotonic)
         self._checker = Checker(parts.backend, self._in_thread, reactor, os.urandom(32), _log)
         self._door = Door(
             self._checker,
@@ -151,6 +161,8 @@ class AgentDaemon(Service):
             reactor,
             request_seconds=settings.request_seconds,
             log=_log,
+            idle=_idle_settings(settings),
+            steady=time.monotonic,
         )
         self._ports = AgentPorts(reactor, outside.environ, _log)
         self._watch: FileWatch | None = None
@@ -249,6 +261,7 @@ class AgentDaemon(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._calls.refuse_more()
+        self._door.idle.stop()
         if self._watch is not None:
             self._watch.stop()
         await self._ports.close()
@@ -318,6 +331,9 @@ class AgentDaemon(Service):
         self._kept_calls.settings = _keep_settings(new)
         self._calls.grace_seconds = new.kill_grace_seconds
         self._door.request_seconds = new.request_seconds
+        self._door.idle.settings = _idle_settings(new)
+        # Callers come in anew, by the certificates and the users of now.
+        self._door.idle.close()
         self._parts = parts
         self._apply_logging(parts.log_places)
 

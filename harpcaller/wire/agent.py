@@ -19,6 +19,7 @@ from harpcaller.wire.values import (
     Raw,
     as_boolean,
     as_integer,
+    as_seconds,
     as_string,
     build,
     encode,
@@ -56,12 +57,15 @@ class ProcedureCall:
     """The request to run a procedure.
 
     ``job`` names the call, so that it can be resumed; None for one that ends with its connection.
+    ``again`` says that the job may have been asked for before, and how many seconds ago that was
+    at most; the agent then goes on with it, or begins it if that can't have been heard.
     """
 
     procedure: str
     arguments: Raw
     credentials: Credentials
     job: JobId | None = None
+    again: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,12 @@ class Acknowledged:
     """The agent has taken the call.
 
     ``streaming`` tells whether records may follow; ``resumable``, that the call goes on when its
-    connection breaks.
+    connection breaks; ``keeps``, that the connection stays for another call after this one.
     """
 
     streaming: bool
     resumable: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,8 @@ def encode_request(call: ProcedureCall) -> bytes:
     }
     if call.job is not None:
         fields["job"] = encode(call.job)
+    if call.again is not None:
+        fields["again"] = encode(call.again)
     fields["auth"] = _auth(call.credentials)
     return build(fields) + b"\n"
 
@@ -193,12 +200,15 @@ def _decode_request(found: dict[str, Raw]) -> Request:
     if kind == "cancel":
         _only(found, ("cancel", "auth"))
         return CancelJob(_decode_job(found["cancel"], "cancel"), _decode_auth(found["auth"]))
-    _only(found, ("procedure", "arguments", "auth"), ("job",))
+    _only(found, ("procedure", "arguments", "auth"), ("job", "again"))
+    if "again" in found and "job" not in found:
+        raise BadField("again: there is no job")
     return ProcedureCall(
         as_string(found["procedure"], "procedure"),
         as_arguments(found["arguments"]),
         _decode_auth(found["auth"]),
         _decode_job(found["job"], "job") if "job" in found else None,
+        as_seconds(found["again"], "again") if "again" in found else None,
     )
 
 
@@ -238,7 +248,8 @@ def encode_message(message: Message) -> bytes:
     if isinstance(message, Acknowledged):
         streaming = TRUE if message.streaming else FALSE
         resume = b',"resume":true' if message.resumable else b""
-        return b'{"harp":1,"stream_result":%s%s}\n' % (streaming, resume)
+        keep = b',"keep":true' if message.keeps else b""
+        return b'{"harp":1,"stream_result":%s%s%s}\n' % (streaming, resume, keep)
     if isinstance(message, Said):
         line = b'{"stream":%s}\n' % message.data
         return line if message.number is None else numbered(line, message.number)
@@ -272,6 +283,7 @@ def decode_message(line: bytes) -> Message:
             return Acknowledged(
                 as_boolean(found["stream_result"], "stream_result"),
                 "resume" in found and as_boolean(found["resume"], "resume"),
+                "keep" in found and as_boolean(found["keep"], "keep"),
             )
         if "stream" in found:
             number = as_integer(found["n"], "n", least=0) if "n" in found else None

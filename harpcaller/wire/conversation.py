@@ -52,6 +52,7 @@ class Conversation:
         goes_on: The request was to go on with a call.
         acknowledged: The agent has taken the call.
         resumable: It keeps the call when this connection breaks.
+        keeps: It keeps the connection for another call after this one.
     """
 
     def __init__(self, since: int | None = None) -> None:
@@ -59,6 +60,7 @@ class Conversation:
         self.records = since or 0
         self.acknowledged = False
         self.resumable = since is not None
+        self.keeps = False
         self.goes_on = since is not None
 
     def heard(self, line: bytes) -> Message:
@@ -97,6 +99,7 @@ class Conversation:
             raise ProtocolError("the agent goes on with a call that it says it can't resume")
         self.acknowledged = True
         self.resumable = message.resumable
+        self.keeps = message.keeps
         return State.STREAMING if message.streaming else State.WAITING
 
     def _count(self, record: Said) -> None:

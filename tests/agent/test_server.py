@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
-from harpcaller.agent import server
+from harpcaller.agent import strangers
 from harpcaller.agent.calls import Calls
 from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
@@ -353,7 +353,7 @@ class UnknownTests(ServerCase):
 
     def test_too_many(self) -> None:
         """Unknown connections are bounded: the oldest has to go; known ones don't count."""
-        self.patch(server, "MAX_UNKNOWN", 2)
+        self.patch(strangers, "MAX_UNKNOWN", 2)
         connections = [self.connect() for _ in range(3)]
         self.assertEqual([True, False, False], [transport.aborted for _, transport in connections])
         connections[1][0].dataReceived(encode_request(asked("ticks")))
@@ -365,7 +365,7 @@ class UnknownTests(ServerCase):
 
     def test_one_address_does_not_drive_others_out(self) -> None:
         """Who has most connections loses one of his own, however old those of others are."""
-        self.patch(server, "MAX_UNKNOWN", 3)
+        self.patch(strangers, "MAX_UNKNOWN", 3)
         addresses = ["10.0.0.1", "10.6.6.6", "10.6.6.6", "10.6.6.6"]
         connections = [self.connect(address) for address in addresses]
         self.assertEqual(
@@ -376,7 +376,7 @@ class UnknownTests(ServerCase):
 
     def test_refused_ones_are_driven_out_too(self) -> None:
         """A caller that was refused but doesn't close takes nobody's place."""
-        self.patch(server, "MAX_UNKNOWN", 1)
+        self.patch(strangers, "MAX_UNKNOWN", 1)
         first, one = self.connect()
         first.dataReceived(encode_request(asked("ticks", password="wrong")))
         second, two = self.connect()
@@ -386,7 +386,7 @@ class UnknownTests(ServerCase):
 
     def test_all_being_checked(self) -> None:
         """Those whose password is being checked stay; then there's no room for more."""
-        self.patch(server, "MAX_UNKNOWN", 1)
+        self.patch(strangers, "MAX_UNKNOWN", 1)
         self.checker.slow = True
         first, one = self.connect()
         first.dataReceived(encode_request(asked("ticks")))

@@ -46,6 +46,9 @@ resume:
   orphan_timeout: 0
   spool_folder: spool
   spool_size: 100000
+keep:
+  idle_timeout: 0
+  max_idle: 7
 """
 
 
@@ -100,6 +103,8 @@ class GoodTests(HouseCase):
                 orphan_seconds=0.0,
                 spool_folder=FOLDER / "spool",
                 spool_size=100_000,
+                idle_seconds=0.0,
+                max_idle=7,
             ),
             loaded.settings,
         )
@@ -164,6 +169,9 @@ limits:
 resume:
   orphan_timeout: -1
   spool_size: 1000
+keep:
+  idle_timeout: long
+  max_idle: 0
 """
         self.assertEqual(
             [
@@ -182,6 +190,9 @@ resume:
                 "harpd.conf: line 17: resume.orphan_timeout: expected a number of seconds, got -1",
                 "harpd.conf: line 18: resume.spool_size:"
                 " expected a number of bytes from 65536 to 1099511627776, got 1000",
+                'harpd.conf: line 20: keep.idle_timeout: expected a number of seconds, got "long"',
+                "harpd.conf: line 21: keep.max_idle:"
+                " expected a number of connections from 1 to 100000, got 0",
                 "harpd.conf: line 9: procedures: expected a path, got a list",
                 'harpd.conf: line 10: reload: expected "signal" or "auto", got "never"',
                 "harpd.conf: line 7: python.path.append: expected a path, got 3",

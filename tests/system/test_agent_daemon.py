@@ -137,6 +137,24 @@ class LifeTests(DaemonCase):
         self.assertIn("not YAML", str((await failed)["problems"]))
         self.assertEqual({"result": "printed"}, await self.call(port, "prints"))
 
+    async def test_connection_that_stays(self) -> None:
+        """Calls come one after the other; a reload closes the connection, and so does a stop."""
+        daemon, port = await self.start()
+        for close in (daemon.reload, daemon.stopService):
+            client = await self.client(port)
+            self.addCleanup(client.close)
+            for number in range(3):
+                said = await deferToThread(
+                    client.whole_call, "prints", f"{close.__name__} {number}"
+                )
+                acknowledged = {"harp": 1, "stream_result": False, "resume": True, "keep": True}
+                self.assertEqual([acknowledged, {"result": "printed"}], said)
+            if close == daemon.stopService:
+                self.daemons.remove(daemon)
+            await close()
+            # In order, as ssl would complain otherwise.
+            self.assertIsNone(await deferToThread(client.line))
+
     async def test_stop_with_a_call(self) -> None:
         """A call that takes too long at the stop is ended, and its caller is told."""
         self.configure(("stop_grace: 1", "stop_grace: 0.1"))

@@ -117,9 +117,24 @@ class Client:
         self.tls = context.wrap_socket(plain, server_hostname="localhost", session=session)
         self._stream = self.tls.makefile("rb")
 
-    def send(self, procedure: str, arguments: object = (), password: str = PASSWORD) -> Client:
-        self.tls.sendall(request(procedure, arguments, password))
+    def send(
+        self,
+        procedure: str,
+        arguments: object = (),
+        password: str = PASSWORD,
+        job: str | None = None,
+    ) -> Client:
+        self.tls.sendall(request(procedure, arguments, password, job))
         return self
+
+    def whole_call(self, procedure: str, job: str) -> list[Any]:
+        """Call without waiting for the agent to close; confirm the end."""
+        self.send(procedure, job=job)
+        said = [self.line(), self.line()]
+        user = {"user": USER, "password": PASSWORD}
+        confirmation = {"harp": 1, "cancel": job, "auth": user}
+        self.tls.sendall(json.dumps(confirmation).encode() + b"\n")
+        return said
 
     def line(self) -> Any:
         line = self._stream.readline()
@@ -135,8 +150,11 @@ class Client:
         self.tls.close()
 
 
-def request(procedure: str, arguments: object = (), password: str = PASSWORD) -> bytes:
-    message = {
+def request(
+    procedure: str, arguments: object = (), password: str = PASSWORD, job: str | None = None
+) -> bytes:
+    message: dict[str, Any] = {} if job is None else {"job": job}
+    message |= {
         "harp": 1,
         "procedure": procedure,
         "arguments": arguments,

@@ -46,7 +46,14 @@ calls = st.builds(
     words,
     raws.filter(lambda raw: raw[:1] in (b"[", b"{")),
     st.builds(Credentials, words, words),
-    st.none() | job_ids,
+    st.none(),
+) | st.builds(
+    ProcedureCall,
+    words,
+    st.just(Raw(b"[]")),
+    st.builds(Credentials, words, words),
+    job_ids,
+    st.none() | st.floats(0.001, 1e9),
 )
 
 lists = st.builds(
@@ -56,7 +63,7 @@ lists = st.builds(
 
 #: Any message that an agent may send.
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Acknowledged, st.booleans(), st.booleans()),
+    st.builds(Acknowledged, st.booleans(), st.booleans(), st.booleans()),
     st.builds(Said, raws, st.none() | st.integers(0, 2**63 - 1)),
     endings.filter(lambda ending: not isinstance(ending, Cancelled)),
 )
@@ -97,6 +104,16 @@ class RequestTests(SynchronousTestCase):
                 InvalidRequest,
                 f'{{"harp":1,"procedure":"p","arguments":"é",{auth}}}',
                 "arguments: expected a list or an object, got a string",
+            ),
+            (
+                InvalidRequest,
+                f'{{"harp":1,"procedure":"p","arguments":[],"again":1,{auth}}}',
+                "again: there is no job",
+            ),
+            (
+                InvalidRequest,
+                f'{{"harp":1,"procedure":"p","arguments":[],"job":"j","again":0,{auth}}}',
+                "again: expected a positive number of seconds, got 0",
             ),
         ]:
             error = self.assertRaises(kind, decode_request, text.encode())
@@ -153,6 +170,11 @@ class MessageTests(SynchronousTestCase):
             ('{"harp":1,"stream_result":true}', Acknowledged(True)),
             ('{"harp":1,"stream_result":false}', Acknowledged(False)),
             ('{"harp":1,"stream_result":true,"resume":true}', Acknowledged(True, True)),
+            ('{"harp":1,"stream_result":true,"keep":true}', Acknowledged(True, keeps=True)),
+            (
+                '{"harp":1,"stream_result":false,"resume":true,"keep":true}',
+                Acknowledged(False, True, True),
+            ),
             ('{"stream":1e5}', Said(Raw(b"1e5"))),
             ('{"stream":1e5,"n":7}', Said(Raw(b"1e5"), 7)),
             ('{"result":null}', Returned(Raw(b"null"))),
@@ -166,7 +188,7 @@ class MessageTests(SynchronousTestCase):
     def test_what_is_passed_over(self) -> None:
         """Unknown fields, of a newer agent."""
         self.assertEqual(
-            Acknowledged(False), decode_message(b'{"harp":1,"stream_result":false,"keep":true}')
+            Acknowledged(False), decode_message(b'{"harp":1,"stream_result":false,"more":true}')
         )
         self.assertEqual(Said(Raw(b"1")), decode_message(b'{"stream":1,"more":0}'))
 
@@ -183,6 +205,10 @@ class MessageTests(SynchronousTestCase):
             (
                 '{"harp":1,"stream_result":true,"resume":1}',
                 ": resume: expected true or false, got 1",
+            ),
+            (
+                '{"harp":1,"stream_result":true,"keep":"yes"}',
+                ': keep: expected true or false, got "yes"',
             ),
             ('{"stream":1,"n":-1}', ": n: expected a non-negative integer, got -1"),
             ('{"result":1,"exception":{}}', ": result and exception in one message"),

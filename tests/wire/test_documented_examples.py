@@ -20,7 +20,15 @@ from harpcaller.wire.procedures import ProcedureList
 
 PAGE = Path(__file__).parents[2] / "doc" / "protocol.rst"
 
-AGENT_KINDS = ["agent", "agent-resume", "agent-cancel", "agent-list", "agent-refused"]
+AGENT_KINDS = [
+    "agent",
+    "agent-resume",
+    "agent-keep",
+    "agent-again",
+    "agent-cancel",
+    "agent-list",
+    "agent-refused",
+]
 
 #: What stands before and between the lines of a block of examples.
 _block = re.compile(
@@ -93,7 +101,7 @@ class DocumentedExamplesTests(SynchronousTestCase):
 
     def test_dispatcher_and_agent(self) -> None:
         """What an agent says in an example may be said then, and the example ends with the end."""
-        for block in examples("agent"):
+        for block in [*examples("agent"), *examples("agent-again")]:
             (_, request), *messages = block
             call = agent.decode_request(request)
             assert isinstance(call, agent.ProcedureCall)
@@ -121,6 +129,32 @@ class DocumentedExamplesTests(SynchronousTestCase):
                 message = conversation.heard(line)
                 self.assertEqual(line + b"\n", agent.encode_message(message))
             self.assertTrue(conversation.resumable or conversation.state is State.ENDED)
+
+    def test_kept_connections(self) -> None:
+        """Each call is over, and its end confirmed if it can be resumed, before the next."""
+        for block in examples("agent-keep"):
+            conversation = None
+            owed = None
+            for direction, line in block:
+                if direction == "<-":
+                    assert conversation is not None
+                    message = conversation.heard(line)
+                    self.assertEqual(line + b"\n", agent.encode_message(message))
+                    owed = owed if conversation.resumable else None
+                    continue
+                asked = agent.decode_request(line)
+                if isinstance(asked, agent.CancelJob):
+                    self.assertEqual(line + b"\n", agent.encode_cancel(asked))
+                    self.assertEqual(owed, asked.job)
+                    owed = None
+                    continue
+                assert isinstance(asked, agent.ProcedureCall)
+                self.assertEqual(line + b"\n", agent.encode_request(asked))
+                self.assertIsNone(owed)
+                if conversation is not None:
+                    self.assertTrue(conversation.keeps)
+                    self.assertIs(State.ENDED, conversation.state)
+                conversation, owed = Conversation(), asked.job
 
     def test_cancelling_by_name(self) -> None:
         """The request is understood, and the answers are byte for byte what an agent sends."""
