@@ -34,10 +34,11 @@ def main() -> int:
     # What is logged of bugs is among the complaints.
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     begun = time.process_time()
-    count = bad = jobs = answers = 0
+    count = bad = jobs = answers = resumed = 0
     for seed in (seed for seeds in options.seeds for seed in seeds):
         outcome = play(seed)
         count, jobs, answers = count + 1, jobs + outcome.jobs, answers + outcome.answers
+        resumed += outcome.resumed
         if options.trace:
             for at, *what in outcome.events:
                 if what != ["event"]:
@@ -49,8 +50,8 @@ def main() -> int:
             print(report(outcome), flush=True)
     seconds = time.process_time() - begun
     print(
-        f"{count} stories, {bad} with complaints; {jobs} jobs, {answers} answers;"
-        f" {seconds:.1f} s, {60 * count / seconds:.0f} a minute"
+        f"{count} stories, {bad} with complaints; {jobs} jobs ({resumed} times gone on with),"
+        f" {answers} answers; {seconds:.1f} s, {60 * count / seconds:.0f} a minute"
     )
     return 1 if bad else 0
 

@@ -28,6 +28,10 @@ from tests.fire.queueing import queues_are_kept
 _AGENTS_DOING = frozenset({"network_error", "timeout", "protocol_error", "tls_error"})
 
 
+#: Whatever runs shorter isn't ended by the dispatcher's own limits, in seconds.
+_SHORT = 2.5
+
+
 def complaints(history: History) -> list[str]:
     """Tell everything that should not have been; empty if all promises were kept."""
     return [*_Checker(history).all()]
@@ -173,13 +177,39 @@ class _Checker:
                 yield f"its end is {ending}, but the host was always there"
         elif kind == "missing_result":
             if not any(begun <= death for death in self.history.deaths):
-                yield f"its end is {ending}, but the daemon lived"
+                if job.call.request["host"] not in self.history.dead_agents:
+                    yield f"its end is {ending}, but the daemon lived"
+            elif self._was_safe(job):
+                yield f"its end is {ending}, but its agent kept it"
         else:
             yield f"its end is {ending}, which has no cause"
+
+    def _was_safe(self, job: Job) -> bool:
+        """Tell whether a death of the daemon can't have cost the job its end.
+
+        That its agent keeps it is stored before its first record is told.  What the dispatcher
+        ends itself, its agent may hear of before that is stored.
+        """
+        run, history = job.run, self.history
+        if run is None or not run.is_kept or run.over_at is None:
+            return False
+        host = job.call.request["host"]
+        return (
+            any(question.records for question in job.read)
+            and run.over_at - run.begun_at < _SHORT
+            and not {"timeout", "max_exec_time"} & set(job.call.request)
+            and history.is_swift
+            and history.disk_fails is None
+            and host not in history.dead_agents | history.unsure_hosts
+            and not self._may_be_cancelled_by_request(job)
+        )
 
     def _may_be_cancelled(self, job: Job) -> bool:
         if any(death >= job.call.asked_at for death in self.history.deaths):
             return True
+        return self._may_be_cancelled_by_request(job)
+
+    def _may_be_cancelled_by_request(self, job: Job) -> bool:
         queue = job.call.request.get("queue")
         until = min((one.answered_at or 0.0 for one in job.asked if told_ending(one)), default=0.0)
         if queue is not None and self.history.cancelled_queue(queue["name"], until or float("inf")):

@@ -97,6 +97,8 @@ class Run:
             isn't known.
         records: What it said.
         ending: Its last word, None if it had none.
+        is_kept: The agent keeps it when the connection breaks; ``over_at`` is then when it
+            had said its last word.
     """
 
     marker: int
@@ -104,6 +106,7 @@ class Run:
     over_at: float | None = None
     records: list[Any] = attrs.Factory(list)
     ending: Answer | None = None
+    is_kept: bool = False
 
 
 @attrs.define(eq=False)
@@ -127,6 +130,8 @@ class History:
         queue_cancels: When an operator began to cancel a queue, and which.
         prunings: When an operator began to prune, and what had ended before which wall time.
         unsure_hosts: Hosts that were not in the registry for a time, or never.
+        dead_agents: Hosts whose agents died at some time.
+        is_swift: Whether disk and network never were slow, nor any host hard to reach.
         jumps: When the wall clock began to be how much ahead of this one; the first at 0.
         slack_seconds: How far a recorded time may be from when it must have been.
         settled: When everything had been given the time to end: who asks later must hear how.
@@ -142,6 +147,8 @@ class History:
     queue_cancels: list[tuple[float, bytes]] = attrs.Factory(list)
     prunings: list[tuple[float, float]] = attrs.Factory(list)
     unsure_hosts: set[str] = attrs.Factory(set)
+    dead_agents: set[str] = attrs.Factory(set)
+    is_swift: bool = False
     jumps: list[tuple[float, float]] = attrs.Factory(lambda: [(0.0, 0.0)])
     slack_seconds: float = 0.002
     settled: float | None = None

@@ -36,10 +36,13 @@ def queues_are_kept(history: History, jobs: Iterable[Job]) -> Iterator[str]:
 def _run(job: Job) -> tuple[float, float] | None:
     """Give from when to when a job ran and the dispatcher certainly counted it as running.
 
-    A request that travels slowly may reach the agent when the dispatcher has given it up.
+    A request that travels slowly may reach the agent when the dispatcher has given it up, and
+    what an agent keeps may run on when the dispatcher has.
     """
     run = job.run
     if run is None or run.over_at is None or run.over_at <= run.begun_at:
+        return None
+    if run.is_kept and job.ending != run.ending:
         return None
     return run.begun_at, run.over_at
 

@@ -46,6 +46,7 @@ class Outcome:
         events: The trace.
         jobs: How many jobs there were.
         answers: How many answers were held against the model.
+        resumed: How many calls were gone on with that agents had kept.
     """
 
     seed: int
@@ -54,6 +55,7 @@ class Outcome:
     events: list[tuple[Any, ...]]
     jobs: int
     answers: int
+    resumed: int
 
 
 def play(seed: int) -> Outcome:
@@ -70,7 +72,7 @@ def play(seed: int) -> Outcome:
     found = [*world.complaints, *bugs, *complaints(world.history)]
     answers = sum(1 for one in world.history.questions if one.answers)
     runs = len({one.job_id for one in world.history.questions if one.kind == "call"})
-    return Outcome(seed, found, world.digest(), world.events, runs, answers)
+    return Outcome(seed, found, world.digest(), world.events, runs, answers, world.resumed)
 
 
 @contextmanager
@@ -96,12 +98,14 @@ class _Story:
         self.random = random = Random(f"{seed} story")
         durabilities: tuple[Durability, ...] = ("full", "end", "none")
         durability = random.choices(durabilities, (8, 1, 1))[0]
-        self.world = World(seed, Settings(durability))
+        keeping = random.sample(World.HOSTS, random.choice((0, 0, 1, 3)))
+        self.world = World(seed, Settings(durability), keeping)
         strikes: list[Callable[[], None]] = [
             self.kill, self.kill, self.kill_in_a_call, self.stop, self.fill_disk, self.fail_syncs,
             self.slow_disk, self.slow_network, self.host_goes, self.host_refuses, self.host_is_deaf,
-            self.agent_crashes, self.clock_jumps, self.cancel_queue, self.reload, self.client_goes,
-            self.client_is_slow, self.client_is_mad, self.index_is_lost, self.prune,
+            self.agent_crashes, self.network_breaks, self.network_breaks, self.clock_jumps,
+            self.cancel_queue, self.reload, self.client_goes, self.client_is_slow,
+            self.client_is_mad, self.index_is_lost, self.prune,
         ]  # fmt: skip
         if durability == "full":
             strikes.append(self.cut_power)
@@ -112,6 +116,8 @@ class _Story:
         self.hosts = random.choice((("web01",), World.HOSTS, (*World.HOSTS, "nowhere")))
         self.marker = 0
         self.world.history.is_calm = not self.strikes
+        slow = {self.slow_disk, self.slow_network, self.host_refuses, self.host_is_deaf}
+        self.world.history.is_swift = slow.isdisjoint(self.strikes)
         if "nowhere" in self.hosts:
             self.world.history.unsure_hosts.add("nowhere")
 
@@ -272,6 +278,9 @@ class _Story:
 
     def agent_crashes(self) -> None:
         self.world.crash_agent(self._host())
+
+    def network_breaks(self) -> None:
+        self.world.break_connections(self._host())
 
     def clock_jumps(self) -> None:
         self.world.jump(self.random.choice((-1e6, -3600.0, -1.0, 0.5, 1000.0, 1e6)))

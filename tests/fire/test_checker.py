@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from tests.fire.checker import complaints
 from tests.fire.history import Answer, History, Listing, Question, Run, queue_key
 from tests.house import HouseCase
@@ -114,6 +116,16 @@ class CheckerTests(HouseCase):
         self.runs(2, 44, 39)
         self.assert_fine()
 
+    def test_kept_beyond_its_job(self) -> None:
+        """What an agent keeps may run on when its job was cancelled, and isn't counted then."""
+        for marker in (2, 3):
+            self.submit(marker, 10.0 * marker, queue={"name": {"q": 1}})
+            run = Run(marker, 40.0 + marker, 60.0, [], {"result": marker}, is_kept=True)
+            self.history.runs.append(run)
+        self.ask({"cancel": JOBS[2]}, 42.5, {"cancelled": True})
+        self.ask({"get_result": JOBS[3]}, 42.5, {"result": 3})
+        self.assert_fine()
+
     # --- What isn't ----------------------------------------------------------------------
 
     def test_runs_twice(self) -> None:
@@ -171,6 +183,21 @@ class CheckerTests(HouseCase):
             self.history.questions = [self.call]
             self.ask({"get_result": JOBS[1]}, 16.0, ending)
             self.assert_complains(words)
+
+    def test_kept_but_missing(self) -> None:
+        """A job of which its agent keeps the call, and somebody knows, outlives the daemon."""
+        self.run_of_1.is_kept = True
+        self.run_of_1.over_at = 13.0
+        self.history.is_swift = True
+        self.history.deaths = [14.0]
+        self.ask({"read_stream": JOBS[1]}, 13.0, {"packet": 0, "data": "a"}, {"continue": True})
+        self.ask(
+            {"get_result": JOBS[1]}, 20.0, {"error": {"type": "missing_result", "message": "?"}}
+        )
+        self.assert_complains("its agent kept it")
+        for excuse in ({"dead_agents": {"h"}}, {"disk_fails": 3.0}, {"is_swift": False}):
+            with self.subTest(excuse=excuse):
+                self.assertEqual([], complaints(attrs.evolve(self.history, **excuse)))
 
     def test_ends_with_cause(self) -> None:
         """And here it is."""

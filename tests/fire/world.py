@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
 
 import attrs
 from twisted.internet.address import IPv4Address
-from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,12 +26,14 @@ from harpcaller.errors import StorageError
 from harpcaller.interfaces import Host
 from harpcaller.testing.agent import FakeAgent, Script
 from harpcaller.wire.agent import Credentials, ProcedureCall
-from tests.fire.daemon import Daemon, Settings
+from tests.fire.daemon import Daemon, ProcessClock, Settings
 from tests.fire.disk import Dead, SimulatedDisk, Trouble
 from tests.fire.history import History, Listing, Question, Run, marker_of
+from tests.fire.keeper import Keeper
 from tests.fire.network import End, Network, always
 from tests.fire.people import Client, script_of
 from tests.fire.platter import Platter
+from tests.fire.timeline import Timeline
 
 _EPOCH = 1_700_000_000.0
 _AGENT = IPv4Address("TCP", "192.0.2.3", 4306)
@@ -57,26 +56,6 @@ class Weather:
     deaf: set[str] = attrs.Factory(set)
 
 
-class Timeline(Clock):
-    """A clock that doesn't sort all that is to come with each new call."""
-
-    def callLater(
-        self, delay: float, callable: Callable[..., Any], *args: object, **kw: object
-    ) -> DelayedCall:
-        """See :class:`Clock`."""
-        call = DelayedCall(
-            self.rightNow + delay,
-            callable,
-            args,
-            kw,
-            self.calls.remove,
-            lambda call: self.calls.sort(key=DelayedCall.getTime),
-            self.seconds,
-        )
-        insort(self.calls, call, key=DelayedCall.getTime)
-        return call
-
-
 class Endless(BaseException):
     """Something goes on for ever; not to be mistaken for an error within the story."""
 
@@ -86,13 +65,15 @@ class World:
 
     Args:
         seed: Of all chance.
+        settings: The daemon's.
+        keeping: The hosts whose agents keep calls when connections break.
     """
 
     HOSTS = ("web01", "web02", "web03")
     #: No story needs so many events; one that has them turns in a circle.
     MOST_EVENTS = 200_000
 
-    def __init__(self, seed: int, settings: Settings) -> None:
+    def __init__(self, seed: int, settings: Settings, keeping: Sequence[str] = ()) -> None:
         self.seed = seed
         self.clock = Timeline()
         self.random = Random(seed)
@@ -114,6 +95,11 @@ class World:
         self._chances = Random(f"{seed} disk")
         self._ids = Random(f"{seed} ids")
         self.history.jumps = [(0.0, self.ahead)]
+        #: How many calls were gone on with that agents had kept.
+        self.resumed = 0
+        self._keepers: dict[str, Keeper] = {}
+        for host in keeping:
+            self._start_agent(host)
 
     # --- Time and trace ------------------------------------------------------------------
 
@@ -309,6 +295,11 @@ class World:
         """Let an agent take a connection."""
         near = factory.buildProtocol(_AGENT)
         assert near is not None
+        keeper = self._keepers.get(host)
+        if keeper is not None:
+            end, _ = self.network.join(near, keeper.protocol(), daemon.alive, keeper.alive)
+            self.calls.append((host, end, daemon))
+            return near
         ends: list[End] = []
 
         def script(request: ProcedureCall) -> Script:
@@ -324,17 +315,42 @@ class World:
         self.calls.append((host, end, daemon))
         return near
 
-    def crash_agent(self, host: str) -> None:
+    def break_connections(self, host: str) -> None:
         """Let all connections to a host be reset."""
         for name, end, _ in self.calls:
             if name == host:
                 end.other.abortConnection()
         self.calls = [one for one in self.calls if one[0] != host]
 
+    def crash_agent(self, host: str) -> None:
+        """Let an agent die, and another be in its place at once."""
+        self.break_connections(host)
+        if host in self._keepers:
+            self.history.dead_agents.add(host)
+            self._end_agent(host)
+            self._start_agent(host)
+
+    def _start_agent(self, host: str) -> None:
+        self._keepers[host] = Keeper(ProcessClock(self.clock), self.seed, self._began(host))
+
+    def _end_agent(self, host: str) -> None:
+        keeper = self._keepers.pop(host)
+        self.resumed += keeper.kept.attached
+        keeper.clock.kill()
+
+    def _began(self, host: str) -> Callable[[Run], None]:
+        def began(run: Run) -> None:
+            self.trace("asked", host, run.marker)
+            self.history.runs.append(run)
+
+        return began
+
     def close(self) -> None:
         """End the story: note how long runs took, and forget the rest."""
         for run, end in self._runs:
             run.over_at = end.closed_at
+        for host in list(self._keepers):
+            self._end_agent(host)
         if self.daemon is not None:
             self.daemon.kill()
             self.daemon = None

@@ -38,6 +38,7 @@ class SimulationTests(SynchronousTestCase):
         self.assertEqual([], bad, "\n".join(bad))
         # If hardly anything happened, that wasn't worth much.
         self.assertGreater(sum(outcome.jobs for outcome in outcomes), 10 * _STORIES)
+        self.assertGreater(sum(outcome.resumed for outcome in outcomes), _STORIES // 8)
 
     def test_same_seed_same_story(self) -> None:
         """A seed gives the same story again, in another process with other hashes, too."""
