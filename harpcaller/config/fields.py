@@ -34,6 +34,10 @@ class Mistake(ValueError):
         self.index = index
 
 
+#: The longest number that is written out.
+_MOST_BITS = 128
+
+
 def unexpected(expected: str, value: object, index: int | None = None) -> Mistake:
     """Make the mistake that tells what was expected and what was found."""
     return Mistake(f"expected {expected}, got {shown(value)}", index)
@@ -45,6 +49,9 @@ def shown(value: object) -> str:
         return "a table"
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        # Python doesn't write out any number.
+        return f"a number of {value.bit_length()} bits"
     text = encode(value).decode() if isinstance(value, (bool, str)) else str(value)
     return text if len(text) <= 60 else f"{text[:56]}..."
 

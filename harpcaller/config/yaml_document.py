@@ -17,6 +17,10 @@ from harpcaller.config.problems import ConfigurationError, Problem, nearest
 #: The keys that lead to a value, from the outermost on; items of a list by their number.
 Place = tuple[str, ...]
 
+#: How many values a file may have; a few lines of aliases can stand for any number.
+MOST_VALUES = 100_000
+_UNDER_WAY = 0
+
 
 def read_text(path: Path) -> str:
     """Give what stands in a file.
@@ -31,6 +35,25 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         problem = Problem(str(path), None, f"not UTF-8 at byte {error.start}")
         raise ConfigurationError([problem]) from None
+
+
+def _size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Count the values under a node, those that an alias stands for once for each alias.
+
+    Raises:
+        RecursionError: One is a part of itself.
+    """
+    if node not in known:
+        known[node] = _UNDER_WAY
+        size = 1
+        if isinstance(node, yaml.SequenceNode):
+            size += sum(_size(item, known) for item in node.value)
+        elif isinstance(node, yaml.MappingNode):
+            size += sum(_size(key, known) + _size(value, known) for key, value in node.value)
+        known[node] = size
+    if known[node] == _UNDER_WAY:
+        raise RecursionError
+    return known[node]
 
 
 class YAMLDocument:
@@ -55,7 +78,12 @@ class YAMLDocument:
         try:
             loader = yaml.SafeLoader(text)
             node = loader.get_single_node()
-            return None if node is None else self._plain(loader, node, ())
+            if node is None:
+                return None
+            if _size(node, {}) > MOST_VALUES:
+                said = f"more than {MOST_VALUES} values, with what aliases stand for"
+                raise ConfigurationError([Problem(self.file, None, said)])
+            return self._plain(loader, node, ())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             line = None if mark is None else mark.line + 1
@@ -77,7 +105,7 @@ class YAMLDocument:
                 items.append(self._plain(loader, item, inside))
             return items
         if not isinstance(node, yaml.MappingNode):
-            return loader.construct_object(node, deep=True)
+            return self._scalar(loader, node)
         loader.flatten_mapping(node)
         found: dict[str, object] = {}
         for key_node, value_node in node.value:
@@ -88,6 +116,16 @@ class YAMLDocument:
             self.lines.setdefault(inside, key_node.start_mark.line + 1)
             found[key] = self._plain(loader, value_node, inside)
         return found
+
+    def _scalar(self, loader: yaml.SafeLoader, node: yaml.Node) -> object:
+        try:
+            return loader.construct_object(node)
+        except yaml.YAMLError:
+            raise
+        except Exception:  # noqa: BLE001  # of any kind: the library takes tags at their word
+            line = node.start_mark.line + 1
+            problem = Problem(self.file, line, "not YAML: no value of its kind")
+            raise ConfigurationError([problem]) from None
 
     def _at(self, node: yaml.Node, place: Place, message: str) -> Problem:
         name = ".".join(place)
