@@ -364,18 +364,17 @@ class Dispatcher:
 
     def ending(self, job_id: JobId, wait: bool) -> Deferred[Ending | None]:
         """Tell how a job ended, or None if it hasn't and ``wait`` is false."""
-        return Deferred.fromCoroutine(self._ending(job_id, wait))
-
-    async def _ending(self, job_id: JobId, wait: bool) -> Ending | None:
         job = self._living.get(job_id)
-        if job is not None:
-            if not wait:
-                return None
-            await job.wait_for_end(self._clock)
-        ending = await self._store.ending(job_id)
-        if ending is None and wait:
-            raise unaccounted()
-        return ending
+        if job is None:
+            return self._past_ending(job_id, wait)
+        if not wait:
+            return succeed(None)
+        over = job.wait_for_end(self._clock)
+        return over.addCallback(lambda _: self._past_ending(job_id, wait))
+
+    def _past_ending(self, job_id: JobId, wait: bool) -> Deferred[Ending | None]:
+        ending = self._store.ending(job_id)
+        return ending.addCallback(_is_accounted_for) if wait else ending
 
     def status(self, job_id: JobId) -> Deferred[JobStatus]:
         """Tell what a job is and how far it came."""
@@ -427,3 +426,9 @@ class Dispatcher:
     def procedures(self, host: str) -> Deferred[ProcedureList | Failed]:
         """Ask a host's agent which procedures it has; nothing is stored."""
         return self._hosts.find(host).addCallback(self._caller.procedures)
+
+
+def _is_accounted_for(ending: Ending | None) -> Ending:
+    if ending is None:
+        raise unaccounted()
+    return ending

@@ -104,6 +104,8 @@ class ClientProtocol(Protocol):
         self._serving: Deferred[None] | None = None
         self._more: Deferred[None] | None = None
         self._room: Deferred[None] | None = None
+        self._alarm: IDelayedCall | None = None
+        self._due = 0.0  # when the client has made us wait too long
         self._no_more = False
         self._full = False
         self._at_once = 0
@@ -234,13 +236,18 @@ class ClientProtocol(Protocol):
             self._refuse(SystemFailure("the dispatcher failed; its log tells more"))
         finally:
             self._serving = None
+            self._stop_watching()
 
     async def _answer(self, line: bytes) -> None:
         request, token = decode_signed(line)
         client, access = self._client, self._access()
         try:
             client = identified(access, client, token)
-            async for piece in answer(self._dispatcher, access, request, client):
+            told = await answer(self._dispatcher, access, request, client)
+            if isinstance(told, bytes):
+                await self._send(told)
+                return
+            async for piece in told:
                 await self._send(piece)
         except WireError as error:
             if isinstance(error, NotAllowed):
@@ -261,7 +268,7 @@ class ClientProtocol(Protocol):
             RequestTooLarge: It is longer than allowed.
             TimeoutError: It takes too long.
         """
-        deadline: IDelayedCall | None = None
+        is_watched = False
         try:
             while True:
                 line = self._lines.next_line()
@@ -274,26 +281,40 @@ class ClientProtocol(Protocol):
                     return None
                 self._let_go_on()
                 more = self._more = Deferred(self._no_longer_waits)
-                if deadline is None:
+                if not is_watched:
                     # One deadline for the whole line, however many pieces it comes in.
-                    deadline = self._clock.callLater(
-                        self._settings.idle_timeout_seconds, self._idle
-                    )
+                    is_watched = True
+                    self._watch()
                 await more
         except LineTooLong as error:
             raise RequestTooLarge(f"the request is a {error}") from None
-        finally:
-            if deadline is not None and deadline.active():
-                deadline.cancel()
 
     def _no_longer_waits(self, _cancelled: Deferred[None]) -> None:
         self._more = self._room = None
 
-    def _idle(self) -> None:
-        for waiting in (self._more, self._room):
-            if waiting is not None:
-                self._no_longer_waits(waiting)
-                waiting.errback(TimeoutError())
+    def _watch(self) -> None:
+        """Begin to wait for the client, who has so long from now on."""
+        # A clock isn't set for each request: when it rings it looks who is waited for.
+        self._due = self._clock.seconds() + self._settings.idle_timeout_seconds
+        if self._alarm is None:
+            self._alarm = self._clock.callLater(self._settings.idle_timeout_seconds, self._rang)
+
+    def _rang(self) -> None:
+        self._alarm = None
+        waiting = self._more or self._room
+        if waiting is None:
+            return
+        left = self._due - self._clock.seconds()
+        if left > 0:
+            self._alarm = self._clock.callLater(left, self._rang)
+        else:
+            self._no_longer_waits(waiting)
+            waiting.errback(TimeoutError())
+
+    def _stop_watching(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None and alarm.active():
+            alarm.cancel()
 
     def _let_go_on(self) -> None:
         if self._held_back and self._lines.pending() <= self._settings.max_request_size:
@@ -305,12 +326,8 @@ class ClientProtocol(Protocol):
         self.transport.write(piece)
         if self._full:
             room = self._room = Deferred(self._no_longer_waits)
-            deadline = self._clock.callLater(self._settings.idle_timeout_seconds, self._idle)
-            try:
-                await room
-            finally:
-                if deadline.active():
-                    deadline.cancel()
+            self._watch()
+            await room
             self._at_once = 0
             return
         self._at_once += len(piece)

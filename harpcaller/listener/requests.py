@@ -1,7 +1,7 @@
-"""What each request does: one function per request, an answer as pieces of bytes.
+"""What each request does: one function per request.
 
-A piece is asked for only when the client has room for it, so a stream is read from the
-store no faster than the client takes it.
+Most answers are a line.  Those about a stream are pieces of bytes; a piece is asked for only when
+the client has room for it, so a stream is read from the store no faster than the client takes it.
 """
 
 from __future__ import annotations
@@ -44,65 +44,56 @@ _log = EventLog("listener")
 
 async def answer(
     dispatcher: IDispatcher, access: Access, request: Request, client: Requester
-) -> AsyncIterator[bytes]:
-    """Answer a request, if the client may ask it.
+) -> bytes | AsyncIterator[bytes]:
+    """Answer a request, if the client may ask it, with a line or with pieces of a stream.
 
-    Raises (while it is iterated):
+    Raises (also while it is iterated):
         WireError: The request can't be done; this is the answer then.
     """
     rights = await admit(dispatcher, access, request, client)
-    async for piece in _answer(dispatcher, request, client, rights):
-        yield piece
-
-
-def _answer(
-    dispatcher: IDispatcher, request: Request, client: Requester, rights: Rights
-) -> AsyncIterator[bytes]:
     match request:
         case Call():
-            return submit(dispatcher, request, client)
+            return await submit(dispatcher, request, client)
         case GetResult():
-            return get_result(dispatcher, request)
+            return await get_result(dispatcher, request)
         case GetStatus():
-            return get_status(dispatcher, request)
+            return await get_status(dispatcher, request)
         case Cancel():
-            return cancel(dispatcher, request, client)
+            return await cancel(dispatcher, request, client)
         case FollowStream():
             return follow_stream(dispatcher, request)
         case ReadStream():
             return read_stream(dispatcher, request)
         case ListHosts():
-            return list_hosts(dispatcher, rights)
+            return await list_hosts(dispatcher, rights)
         case ListProceduresOf():
-            return list_procedures(dispatcher, request)
+            return await list_procedures(dispatcher, request)
         case _:
             assert_never(request)
 
 
-async def submit(dispatcher: IDispatcher, call: Call, client: Requester) -> AsyncIterator[bytes]:
+async def submit(dispatcher: IDispatcher, call: Call, client: Requester) -> bytes:
     """Make a job of the call."""
-    yield encode_submitted(await dispatcher.submit(call, client))
+    return encode_submitted(await dispatcher.submit(call, client))
 
 
-async def get_result(dispatcher: IDispatcher, request: GetResult) -> AsyncIterator[bytes]:
+async def get_result(dispatcher: IDispatcher, request: GetResult) -> bytes:
     """Tell how the job ended."""
     ending = await dispatcher.ending(request.job_id, request.wait)
-    yield NO_RESULT if ending is None else encode_ending(ending)
+    return NO_RESULT if ending is None else encode_ending(ending)
 
 
-async def get_status(dispatcher: IDispatcher, request: GetStatus) -> AsyncIterator[bytes]:
+async def get_status(dispatcher: IDispatcher, request: GetStatus) -> bytes:
     """Tell what the job is and how far it came."""
-    yield encode_status(await dispatcher.status(request.job_id))
+    return encode_status(await dispatcher.status(request.job_id))
 
 
-async def cancel(
-    dispatcher: IDispatcher, request: Cancel, client: Requester
-) -> AsyncIterator[bytes]:
+async def cancel(dispatcher: IDispatcher, request: Cancel, client: Requester) -> bytes:
     """End the job."""
     cancelled = await dispatcher.cancel(request.job_id)
     if cancelled:
         _log.info("job.cancelled", job=request.job_id, client=client.name, peer=client.peer)
-    yield encode_cancelled(cancelled)
+    return encode_cancelled(cancelled)
 
 
 async def follow_stream(dispatcher: IDispatcher, request: FollowStream) -> AsyncIterator[bytes]:
@@ -138,17 +129,15 @@ async def read_stream(dispatcher: IDispatcher, request: ReadStream) -> AsyncIter
             return
 
 
-async def list_hosts(dispatcher: IDispatcher, rights: Rights) -> AsyncIterator[bytes]:
+async def list_hosts(dispatcher: IDispatcher, rights: Rights) -> bytes:
     """Tell which hosts there are, of those that the client may see."""
-    yield encode_hosts([host for host in await dispatcher.hosts() if rights.cover(host)])
+    return encode_hosts([host for host in await dispatcher.hosts() if rights.cover(host)])
 
 
-async def list_procedures(
-    dispatcher: IDispatcher, request: ListProceduresOf
-) -> AsyncIterator[bytes]:
+async def list_procedures(dispatcher: IDispatcher, request: ListProceduresOf) -> bytes:
     """Tell what a host's agent says that it has."""
     told = await dispatcher.procedures(request.host)
-    yield encode_ending(told) if isinstance(told, Failed) else encode_procedures(told)
+    return encode_ending(told) if isinstance(told, Failed) else encode_procedures(told)
 
 
 def _encode_page(page: Page) -> bytes:

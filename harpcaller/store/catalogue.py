@@ -18,7 +18,7 @@ from harpcaller.interfaces import StoredJob
 from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
 from harpcaller.store.disk import Disk
-from harpcaller.store.files import Content, Summary, ended_at, head, is_passing, started_at, summary
+from harpcaller.store.files import Summary, is_passing, status, summary
 from harpcaller.store.index import Index, IndexLost, shrink
 from harpcaller.store.lane import Lane, in_lane
 from harpcaller.store.layout import INDEX
@@ -26,7 +26,6 @@ from harpcaller.store.recovery import all_jobs
 from harpcaller.store.rows import Row
 from harpcaller.store.shelf import Shelf
 from harpcaller.wire.client import JobId
-from harpcaller.wire.client_answers import JobStatus
 
 _T = TypeVar("_T")
 
@@ -36,22 +35,6 @@ _MOST_ROWS = 200
 MOST_LOG = 32 * 1024 * 1024
 # After a failure it is begun anew so much later, in seconds.
 _RETRY_SECONDS = 30.0
-
-
-def status(content: Content) -> JobStatus:
-    """Read what a job is and how far it came."""
-    found, second = head(content)
-    call = found.submitted.call
-    return JobStatus(
-        host=call.host,
-        procedure=call.procedure,
-        arguments=call.arguments,
-        submitted_at=found.submitted.at,
-        started_at=started_at(content, second),
-        ended_at=ended_at(content),
-        info=call.info,
-        queue_name=None if call.queue is None else call.queue.name,
-    )
 
 
 class Catalogue:

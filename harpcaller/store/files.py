@@ -31,7 +31,7 @@ from harpcaller.store.records import (
     place,
 )
 from harpcaller.wire.client import JobId
-from harpcaller.wire.client_answers import Record
+from harpcaller.wire.client_answers import JobStatus, Record
 
 # A short job is read whole with its first chunk.
 _FIRST = 8 * 1024
@@ -263,6 +263,22 @@ def summary(content: Content) -> Summary:
         count(content),
         ended_at(content),
         content.length,
+    )
+
+
+def status(content: Content) -> JobStatus:
+    """Read what a job is and how far it came."""
+    found, second = head(content)
+    call = found.submitted.call
+    return JobStatus(
+        host=call.host,
+        procedure=call.procedure,
+        arguments=call.arguments,
+        submitted_at=found.submitted.at,
+        started_at=started_at(content, second),
+        ended_at=ended_at(content),
+        info=call.info,
+        queue_name=None if call.queue is None else call.queue.name,
     )
 
 

@@ -32,10 +32,10 @@ from harpcaller.interfaces import (
 )
 from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
-from harpcaller.store.catalogue import Catalogue, status
+from harpcaller.store.catalogue import Catalogue
 from harpcaller.store.checkpoint import Checkpoint
 from harpcaller.store.disk import Disk
-from harpcaller.store.files import Content, count, ended, head, page
+from harpcaller.store.files import Content, count, head, page
 from harpcaller.store.heads import head_line
 from harpcaller.store.identity import own_identity
 from harpcaller.store.index import Index
@@ -161,7 +161,14 @@ class FileJobStore:
         disk, directory, log, sizes = self._disk, self._directory, self._log, self._sizes
         index_path = f"{directory}/{INDEX}"
         background = Background(self._clock, log)
-        shelf = Shelf(disk, directory, log, job_bytes=sizes.job_tail, all_bytes=sizes.all_tails)
+        shelf = Shelf(
+            disk,
+            directory,
+            log,
+            job_bytes=sizes.job_tail,
+            all_bytes=sizes.all_tails,
+            recent_bytes=sizes.recent,
+        )
         with ExitStack() as undo:
             tree = disk.open_tree(directory)
             undo.callback(disk.close, tree)
@@ -390,16 +397,11 @@ class FileJobStore:
 
     def status(self, job_id: JobId) -> Deferred[JobStatus]:
         """See :meth:`IJobStore.status`."""
-        return self._look(job_id, status)
+        return execute(lambda: self._opened().shelf.status(job_id))
 
     def ending(self, job_id: JobId) -> Deferred[Ending | None]:
         """See :meth:`IJobStore.ending`."""
-
-        def look(content: Content) -> Ending | None:
-            fact = ended(content)
-            return self._sure_of(job_id, None if fact is None else fact.ending)
-
-        return self._look(job_id, look)
+        return execute(lambda: self._opened().shelf.ending(job_id))
 
     def count(self, job_id: JobId) -> Deferred[int]:
         """See :meth:`IJobStore.count`."""
@@ -410,24 +412,19 @@ class FileJobStore:
         sizes = self._sizes
 
         def look(content: Content) -> Page:
-            job = self._opened().shelf.get(job_id)
+            shelf = self._opened().shelf
+            job = shelf.get(job_id)
             if job is not None and job.ended_at is None and since >= job.records:
                 return Page((), None)
             found = page(content, since, most_records=sizes.page_records, most_bytes=sizes.page)
-            if not found.records:
-                self._sure_of(job_id, found.ending)
+            if not found.records and found.ending is None:
+                shelf.refuse_stray(job_id)
             return found
 
         return self._look(job_id, look)
 
     def _look(self, job_id: JobId, look: Callable[[Content], _T]) -> Deferred[_T]:
         return execute(lambda: self._opened().shelf.look(job_id, look))
-
-    def _sure_of(self, job_id: JobId, ending: Ending | None) -> Ending | None:
-        """Refuse to say "not ended" of a job that nobody will ever end."""
-        if ending is None and self._opened().shelf.get(job_id) is None:
-            raise StorageError("the job's file is damaged: it has no end")
-        return ending
 
     def jobs(self, after: int, limit: int) -> Deferred[tuple[Sequence[StoredJob], int]]:
         """See :meth:`IJobStore.jobs`."""

@@ -91,6 +91,7 @@ class Pruning:
                 else:
                     removed += 1
                     self._index.remove(serial)
+                self._shelf.forget(job_id)
                 await pace.step()
             await self._catalogue.keep_short()
             await pace.rest()

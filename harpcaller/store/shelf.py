@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from harpcaller.errors import InvalidJobId
+from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import Ended, Fact
 from harpcaller.logs.events import EventLog
 from harpcaller.store.disk import Disk
-from harpcaller.store.files import Content, opened
+from harpcaller.store.files import Content, ended, opened, status
 from harpcaller.store.layout import job_path
 from harpcaller.store.living import LivingJob
+from harpcaller.store.recent import Recent
 from harpcaller.store.recovery import write_lines
 from harpcaller.wire.client import JobId
+from harpcaller.wire.client_answers import JobStatus
+from harpcaller.wire.ending import Ending, Failed, Raised, Returned
 
 _T = TypeVar("_T")
 
@@ -31,10 +34,18 @@ class Shelf:
         log: Where trouble is told.
         job_bytes: How long one job's tail may become.
         all_bytes: How long all tails together may become.
+        recent_bytes: How much may be remembered of what was told last.
     """
 
     def __init__(
-        self, disk: Disk, directory: str, log: EventLog, *, job_bytes: int, all_bytes: int
+        self,
+        disk: Disk,
+        directory: str,
+        log: EventLog,
+        *,
+        job_bytes: int,
+        all_bytes: int,
+        recent_bytes: int,
     ) -> None:
         self._disk = disk
         self._directory = directory
@@ -47,6 +58,8 @@ class Shelf:
         self._due: list[LivingJob] = []
         self._in_trouble = False
         self._aside: list[JobId] = []
+        self._endings: Recent[Ending] = Recent(recent_bytes)
+        self._statuses: Recent[JobStatus] = Recent(recent_bytes)
 
     # --- Jobs ----------------------------------------------------------------------------
 
@@ -90,7 +103,11 @@ class Shelf:
         job.keep(fact, line)
         self._tailed[job.job_id] = job
         self._bytes += len(line)
-        if isinstance(fact, Ended) or len(job.tail) > self._job_bytes:
+        if isinstance(fact, Ended):
+            self._due.append(job)
+            if isinstance(fact.ending, Returned):  # others may be written a little differently
+                self._endings.put(job.job_id, fact.ending, _carried(fact.ending))
+        elif len(job.tail) > self._job_bytes:
             self._due.append(job)
 
     def file_due(self) -> None:
@@ -151,3 +168,57 @@ class Shelf:
         filed, tail = (None, b"") if job is None else (job.filed, job.tail)
         with opened(self._disk, self._directory, job_id, filed, tail) as content:
             return look(content)
+
+    def ending(self, job_id: JobId) -> Ending | None:
+        """Tell how a job ended; None while it hasn't.
+
+        Raises:
+            InvalidJobId: There is none.
+            StorageError: It can't be read, or has no end and will have none.
+        """
+        known = self._endings.get(job_id)
+        if known is not None:
+            return known
+        fact = self.look(job_id, ended)
+        if fact is None:
+            self.refuse_stray(job_id)
+            return None
+        self._endings.put(job_id, fact.ending, _carried(fact.ending))
+        return fact.ending
+
+    def refuse_stray(self, job_id: JobId) -> None:
+        """Refuse to say "not ended" of a job that nobody will ever end.
+
+        Raises:
+            StorageError: It isn't in hand.
+        """
+        if job_id not in self._jobs:
+            raise StorageError("the job's file is damaged: it has no end")
+
+    def status(self, job_id: JobId) -> JobStatus:
+        """Tell what a job is and how far it came.
+
+        Raises:
+            InvalidJobId: There is none.
+            StorageError: It can't be read.
+        """
+        known = self._statuses.get(job_id)
+        if known is None:
+            known = self.look(job_id, status)
+            if known.ended_at is not None:
+                carried = len(known.arguments) + len(known.info) + len(known.queue_name or b"")
+                self._statuses.put(job_id, known, carried)
+        return known
+
+    def forget(self, job_id: JobId) -> None:
+        """Hear that a job is no more."""
+        self._endings.forget(job_id)
+        self._statuses.forget(job_id)
+
+
+def _carried(ending: Ending) -> int:
+    if isinstance(ending, Returned):
+        return len(ending.value)
+    if isinstance(ending, (Raised, Failed)):
+        return len(ending.type) + len(ending.message) + len(ending.data or b"")
+    return 0

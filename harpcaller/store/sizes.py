@@ -22,6 +22,8 @@ class Sizes:
         all_tails: So much of all jobs does.
         page: How long a page of records is, its first one excepted.
         page_records: How many records a page has at most.
+        recent: How much is remembered of the ends that were told last, and of the states of jobs
+            that have ended, each.
         list_jobs: How many jobs are listed at once at most.
     """
 
@@ -30,4 +32,5 @@ class Sizes:
     all_tails: int = 32 * 1024 * 1024
     page: int = 64 * 1024
     page_records: int = 64
+    recent: int = 1024 * 1024
     list_jobs: int = 500
