@@ -125,6 +125,22 @@ class LoopTests(TestCase):
         )
         self.assertEqual("warned ZeroDivisionError: division by zero\ncalled\n", done.stdout)
 
+    def test_no_memory_stops_nothing(self) -> None:
+        """Where it is missing, in a callback or between them, that is told and the rest goes on."""
+        done = self.run_script(
+            "def fail(): raise MemoryError\n"
+            "def clock():\n"
+            "    loop.clock = time.monotonic\n"
+            "    raise MemoryError\n"
+            "now = time.monotonic()\n"
+            "loop.at(now, fail)\n"
+            "loop.at(now + 0.01, lambda: print('called'))\n"
+            "loop.at(now + 0.02, loop.stop)\n"
+            "loop.clock = clock\n"
+            "loop.run(); loop.close()\n"
+        )
+        self.assertEqual("warned out of memory, pausing\n" * 2 + "called\n", done.stdout)
+
     def test_children_strangers_and_signals(self) -> None:
         """Each child's end is told to who waits for it; a stranger's is nobody's business."""
         done = self.run_script(

@@ -28,30 +28,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harpcaller.supervise.machine.events import (
-    Announce,
-    ContinueWanted,
-    Died,
-    DownWanted,
-    Event,
-    ExitWanted,
-    Finished,
-    KillFinish,
-    NotStarted,
-    OnceWanted,
-    PauseWanted,
-    Quit,
-    RaiseAlarm,
-    RunFinish,
-    SaidReady,
-    Send,
-    SignalWanted,
-    Start,
-    Started,
-    TimeCame,
-    UpWanted,
-    Wish,
-)
+from harpcaller.supervise.machine import events
 from harpcaller.supervise.machine.restarts import BETWEEN_STARTS, Deaths, Ending
 from harpcaller.supervise.machine.states import Rules, State, Want
 
@@ -113,14 +90,14 @@ class Child:
         self._again = False  # start it when the finish script is done
         self._started_at = -BETWEEN_STARTS
         self._delayed_until = -BETWEEN_STARTS
-        self._wishes: list[Wish] = []
+        self._wishes: list[events.Wish] = []
 
     @property
     def is_paused(self) -> bool:
         """Whether it was stopped by SIGSTOP."""
         return self.state is State.PAUSED
 
-    def happened(self, event: Event, now: float) -> list[Wish]:
+    def happened(self, event: events.Event, now: float) -> list[events.Wish]:
         """Take note of an event.
 
         Returns:
@@ -133,7 +110,7 @@ class Child:
 
     # --- parts of transitions ---------------------------------------------------------------
 
-    def _wish(self, *wishes: Wish) -> None:
+    def _wish(self, *wishes: events.Wish) -> None:
         self._wishes += wishes
 
     def _start(self, now: float) -> State:
@@ -142,11 +119,11 @@ class Child:
         self._again = False
         if now < allowed:
             self.due = allowed
-            self._wish(Announce())
+            self._wish(events.Announce())
             return State.BACKOFF
         self.due = None
         # How that goes is written down at once, so there is nothing to announce before.
-        self._wish(Start())
+        self._wish(events.Start())
         return State.STARTING
 
     def _start_by_order(self, now: float) -> State:
@@ -159,12 +136,12 @@ class Child:
         """Be down, and stay so."""
         self.due = None
         self._again = False
-        self._wish(Announce())
+        self._wish(events.Announce())
         return State.DOWN
 
     def _quit(self) -> State:
         self.due = None
-        self._wish(Announce(), Quit())
+        self._wish(events.Announce(), events.Quit())
         return State.ENDED
 
     def _after_death(self, now: float) -> State:
@@ -179,34 +156,34 @@ class Child:
 
     def _give_up(self) -> State:
         self.due = None
-        self._wish(Announce(), RaiseAlarm())
+        self._wish(events.Announce(), events.RaiseAlarm())
         return State.GIVEN_UP
 
     # --- words from outside -----------------------------------------------------------------
 
-    def _up_from_rest(self, _event: UpWanted, now: float) -> State:
+    def _up_from_rest(self, _event: events.UpWanted, now: float) -> State:
         self.want = Want.UP
         return self._start_by_order(now)
 
-    def _once_from_rest(self, _event: OnceWanted, now: float) -> State:
+    def _once_from_rest(self, _event: events.OnceWanted, now: float) -> State:
         self.want = Want.ONCE
         return self._start_by_order(now)
 
-    def _want_up(self, _event: UpWanted, _now: float) -> State:
+    def _want_up(self, _event: events.UpWanted, _now: float) -> State:
         self.want = Want.UP
-        self._wish(Announce())
+        self._wish(events.Announce())
         return self.state
 
-    def _want_once(self, _event: OnceWanted, _now: float) -> State:
+    def _want_once(self, _event: events.OnceWanted, _now: float) -> State:
         self.want = Want.ONCE
-        self._wish(Announce())
+        self._wish(events.Announce())
         return self.state
 
-    def _want_down(self, _event: DownWanted, _now: float) -> State:
+    def _want_down(self, _event: events.DownWanted, _now: float) -> State:
         self.want = Want.DOWN
         return self._rest()
 
-    def _tell_to_end(self, _event: DownWanted, now: float) -> State:
+    def _tell_to_end(self, _event: events.DownWanted, now: float) -> State:
         self.want = Want.DOWN
         self._asked = True
         if self.due is None and self.rules.kill_after_seconds is not None:
@@ -214,38 +191,40 @@ class Child:
             self.due = now + self.rules.kill_after_seconds
         self._stopping = True
         # One that is paused has to wake up to hear it.
-        self._wish(Send(self.rules.down_signal), Send(signal.SIGCONT), Announce())
+        self._wish(
+            events.Send(self.rules.down_signal), events.Send(signal.SIGCONT), events.Announce()
+        )
         return State.STOPPING
 
-    def _leave_later(self, _event: ExitWanted, _now: float) -> State:
+    def _leave_later(self, _event: events.ExitWanted, _now: float) -> State:
         self.is_leaving = True
-        self._wish(Announce())
+        self._wish(events.Announce())
         return self.state
 
-    def _leave_now(self, _event: ExitWanted, _now: float) -> State:
+    def _leave_now(self, _event: events.ExitWanted, _now: float) -> State:
         self.is_leaving = True
         return self._quit()
 
-    def _pause(self, _event: PauseWanted, _now: float) -> State:
-        self._wish(Send(signal.SIGSTOP), Announce())
+    def _pause(self, _event: events.PauseWanted, _now: float) -> State:
+        self._wish(events.Send(signal.SIGSTOP), events.Announce())
         return State.PAUSED
 
-    def _continue(self, _event: ContinueWanted, _now: float) -> State:
-        self._wish(Send(signal.SIGCONT), Announce())
+    def _continue(self, _event: events.ContinueWanted, _now: float) -> State:
+        self._wish(events.Send(signal.SIGCONT), events.Announce())
         if self._stopping:
             return State.STOPPING
         return State.READY if self._ready else State.UP
 
-    def _send(self, event: SignalWanted, _now: float) -> State:
+    def _send(self, event: events.SignalWanted, _now: float) -> State:
         self._asked = self._asked or event.number in _FATAL
-        self._wish(Send(event.number))
+        self._wish(events.Send(event.number))
         return self.state
 
-    def _up_after_finish(self, event: UpWanted, now: float) -> State:
+    def _up_after_finish(self, event: events.UpWanted, now: float) -> State:
         self._expect_order(now)
         return self._want_up(event, now)
 
-    def _once_after_finish(self, event: OnceWanted, now: float) -> State:
+    def _once_after_finish(self, event: events.OnceWanted, now: float) -> State:
         self._expect_order(now)
         return self._want_once(event, now)
 
@@ -254,36 +233,38 @@ class Child:
         self._delayed_until = now
         self._again = True
 
-    def _down_after_finish(self, _event: DownWanted, _now: float) -> State:
+    def _down_after_finish(self, _event: events.DownWanted, now: float) -> State:
         self.want = Want.DOWN
         self._again = False
-        self._wish(Announce())
+        if self.due is None and self.rules.finish_seconds is not None:
+            self.due = now + self.rules.finish_seconds  # a limit that is there only now
+        self._wish(events.Announce())
         return self.state
 
     # --- what the system tells --------------------------------------------------------------
 
-    def _is_started(self, event: Started, now: float) -> State:
+    def _is_started(self, event: events.Started, now: float) -> State:
         self.pid = event.pid
         self._started_at = now
         self._ready = self._stopping = self._asked = False
-        self._wish(Announce())
+        self._wish(events.Announce())
         return State.UP
 
-    def _is_not_started(self, event: NotStarted, now: float) -> State:
+    def _is_not_started(self, event: events.NotStarted, now: float) -> State:
         self.due = now + event.retry_seconds
-        self._wish(Announce())
+        self._wish(events.Announce())
         return State.BACKOFF
 
-    def _is_ready(self, _event: SaidReady, _now: float) -> State:
+    def _is_ready(self, _event: events.SaidReady, _now: float) -> State:
         self._ready = True
-        self._wish(Announce())
+        self._wish(events.Announce())
         return State.READY
 
-    def _is_ready_silently(self, _event: SaidReady, _now: float) -> State:
+    def _is_ready_silently(self, _event: events.SaidReady, _now: float) -> State:
         self._ready = True
         return self.state
 
-    def _has_died(self, event: Died, now: float) -> State:
+    def _has_died(self, event: events.Died, now: float) -> State:
         self.pid = 0
         self.ending = event.ending
         restarts = self.rules.restarts
@@ -300,37 +281,37 @@ class Child:
             return self._after_death(now)
         limit = self.rules.finish_seconds
         self.due = None if limit is None else now + limit
-        self._wish(Announce(), RunFinish(event.ending))
+        self._wish(events.Announce(), events.RunFinish(event.ending))
         return State.FINISHING
 
-    def _has_finished(self, event: Finished, now: float) -> State:
+    def _has_finished(self, event: events.Finished, now: float) -> State:
         if event.ending.code == STAY_DOWN and self._again and not self.is_leaving:
             return self._give_up()
         return self._after_death(now)
 
     # --- times ------------------------------------------------------------------------------
 
-    def _try_now(self, _event: TimeCame, now: float) -> State:
+    def _try_now(self, _event: events.TimeCame, now: float) -> State:
         return self._start(now)
 
-    def _kill(self, _event: TimeCame, _now: float) -> State:
+    def _kill(self, _event: events.TimeCame, _now: float) -> State:
         self.due = None
         if self._stopping:
-            self._wish(Send(signal.SIGKILL))
+            self._wish(events.Send(signal.SIGKILL))
         return self.state
 
-    def _kill_finish(self, _event: TimeCame, _now: float) -> State:
+    def _kill_finish(self, _event: events.TimeCame, _now: float) -> State:
         self.due = None
-        self._wish(KillFinish())
+        self._wish(events.KillFinish())
         return self.state
 
     # --- what changes nothing ---------------------------------------------------------------
 
-    def _announce(self, _event: Event, _now: float) -> State:
-        self._wish(Announce())
+    def _announce(self, _event: events.Event, _now: float) -> State:
+        self._wish(events.Announce())
         return self.state
 
-    def _nothing(self, _event: Event, _now: float) -> State:
+    def _nothing(self, _event: events.Event, _now: float) -> State:
         return self.state
 
 
@@ -339,40 +320,40 @@ _Transition = Callable[[Child, Any, float], State]
 #: Nothing is there that could have been started, died, or got ready.
 _NO_PROCESS: Mapping[type, _Transition] = {
     # Has no effect, but the original writes its status down after these words.
-    PauseWanted: Child._announce,
-    ContinueWanted: Child._announce,
-    SignalWanted: Child._nothing,
-    Started: Child._nothing,
-    NotStarted: Child._nothing,
-    SaidReady: Child._nothing,
-    Died: Child._nothing,
-    Finished: Child._nothing,
-    TimeCame: Child._nothing,
+    events.PauseWanted: Child._announce,
+    events.ContinueWanted: Child._announce,
+    events.SignalWanted: Child._nothing,
+    events.Started: Child._nothing,
+    events.NotStarted: Child._nothing,
+    events.SaidReady: Child._nothing,
+    events.Died: Child._nothing,
+    events.Finished: Child._nothing,
+    events.TimeCame: Child._nothing,
 }
 
 #: No process, and a word is all that it takes to start one.
 _AT_REST: Mapping[type, _Transition] = {
     **_NO_PROCESS,
-    UpWanted: Child._up_from_rest,
-    OnceWanted: Child._once_from_rest,
-    DownWanted: Child._want_down,
-    ExitWanted: Child._leave_now,
+    events.UpWanted: Child._up_from_rest,
+    events.OnceWanted: Child._once_from_rest,
+    events.DownWanted: Child._want_down,
+    events.ExitWanted: Child._leave_now,
 }
 
 _RUNNING: Mapping[type, _Transition] = {
-    UpWanted: Child._want_up,
-    DownWanted: Child._tell_to_end,
-    OnceWanted: Child._want_once,
-    ExitWanted: Child._leave_later,
-    PauseWanted: Child._pause,
-    ContinueWanted: Child._continue,
-    SignalWanted: Child._send,
-    Started: Child._nothing,
-    NotStarted: Child._nothing,
-    SaidReady: Child._is_ready,
-    Died: Child._has_died,
-    Finished: Child._nothing,
-    TimeCame: Child._kill,
+    events.UpWanted: Child._want_up,
+    events.DownWanted: Child._tell_to_end,
+    events.OnceWanted: Child._want_once,
+    events.ExitWanted: Child._leave_later,
+    events.PauseWanted: Child._pause,
+    events.ContinueWanted: Child._continue,
+    events.SignalWanted: Child._send,
+    events.Started: Child._nothing,
+    events.NotStarted: Child._nothing,
+    events.SaidReady: Child._is_ready,
+    events.Died: Child._has_died,
+    events.Finished: Child._nothing,
+    events.TimeCame: Child._kill,
 }
 
 _EVENTS = tuple(_RUNNING)
@@ -382,27 +363,27 @@ TABLE: Mapping[State, Mapping[type, _Transition]] = {
     State.DOWN: _AT_REST,
     State.STARTING: {
         **_NO_PROCESS,
-        UpWanted: Child._want_up,
-        OnceWanted: Child._want_once,
-        DownWanted: Child._want_down,
-        ExitWanted: Child._leave_now,
-        Started: Child._is_started,
-        NotStarted: Child._is_not_started,
+        events.UpWanted: Child._want_up,
+        events.OnceWanted: Child._want_once,
+        events.DownWanted: Child._want_down,
+        events.ExitWanted: Child._leave_now,
+        events.Started: Child._is_started,
+        events.NotStarted: Child._is_not_started,
     },
     State.UP: _RUNNING,
-    State.READY: {**_RUNNING, SaidReady: Child._nothing},
-    State.PAUSED: {**_RUNNING, SaidReady: Child._is_ready_silently},
-    State.STOPPING: {**_RUNNING, SaidReady: Child._is_ready_silently},
+    State.READY: {**_RUNNING, events.SaidReady: Child._nothing},
+    State.PAUSED: {**_RUNNING, events.SaidReady: Child._is_ready_silently},
+    State.STOPPING: {**_RUNNING, events.SaidReady: Child._is_ready_silently},
     State.FINISHING: {
         **_NO_PROCESS,
-        UpWanted: Child._up_after_finish,
-        OnceWanted: Child._once_after_finish,
-        DownWanted: Child._down_after_finish,
-        ExitWanted: Child._leave_later,
-        Finished: Child._has_finished,
-        TimeCame: Child._kill_finish,
+        events.UpWanted: Child._up_after_finish,
+        events.OnceWanted: Child._once_after_finish,
+        events.DownWanted: Child._down_after_finish,
+        events.ExitWanted: Child._leave_later,
+        events.Finished: Child._has_finished,
+        events.TimeCame: Child._kill_finish,
     },
-    State.BACKOFF: {**_AT_REST, TimeCame: Child._try_now},
+    State.BACKOFF: {**_AT_REST, events.TimeCame: Child._try_now},
     State.GIVEN_UP: _AT_REST,
     State.ENDED: dict.fromkeys(_EVENTS, Child._nothing),
 }

@@ -18,8 +18,8 @@ from harpcaller.supervise.servicedir.detail import Detail, encode_detail
 from harpcaller.supervise.servicedir.settings import MAX_SIZE, NAMES, Settings, read_settings
 from harpcaller.supervise.servicedir.status import Status, encode_status
 
-#: What may wait in a FIFO's memory at most.
-_PIPE_SIZE = 65536
+#: How many commands are read at once; more of them have to wait for other services' turns.
+_COMMANDS = 512
 #: There may be enough of it again in a moment.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -130,32 +130,39 @@ class Folder:
         return descriptor
 
     def commands(self) -> bytes:
-        """Read what was written to the control FIFO, and no more than fits it at once."""
+        """Read what was written to the control FIFO."""
         with suppress(BlockingIOError):
-            return os.read(self.control, _PIPE_SIZE)
+            return os.read(self.control, _COMMANDS)
         return b""
 
-    def announce(self, status: Status, detail: Detail, warn: Callable[[str], None]) -> None:
-        """Write down how things are; trouble with that is told and no more."""
-        self._overwrite("supervise/detail", encode_detail(detail), warn)
+    def announce(self, status: Status, detail: Detail, warn: Callable[[str], None]) -> bool:
+        """Write down how things are; trouble with that is told.
+
+        Returns:
+            It is written.
+        """
+        done = self._overwrite("supervise/detail", encode_detail(detail), warn)
         data = encode_status(status)
         if data != self._written:
             # Many file systems write a file out when it takes another's place, which costs
             # milliseconds: not where nothing has changed.
             self._written = data if self._replace("supervise/status", data, warn) else b""
+        return done and data == self._written
 
-    def _overwrite(self, path: str, data: bytes, warn: Callable[[str], None]) -> None:
+    def _overwrite(self, path: str, data: bytes, warn: Callable[[str], None]) -> bool:
         """Write a file that tells itself where it ends, and may be read while it is written."""
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor = os.open(path, flags, 0o644, dir_fd=self.fd)
             try:
-                _ = os.write(descriptor, data)
+                written = os.write(descriptor, data)
                 os.ftruncate(descriptor, len(data))
             finally:
                 os.close(descriptor)
         except OSError as error:
             warn(f"unable to write {self.name}/{path}: {reason(error)}")
+            return False
+        return written == len(data)
 
     def _replace(self, path: str, data: bytes, warn: Callable[[str], None]) -> bool:
         new = f"{path}.new"

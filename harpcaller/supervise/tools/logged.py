@@ -80,7 +80,7 @@ class LoggedHere:
             # Like a process that couldn't begin, its end is told later.
             _ = self._loop.at(self._loop.clock(), lambda: self._die(Ending(FAILED, None)))
             return os.getpid()
-        except OSError:
+        except (OSError, MemoryError):
             self._close_input()
             raise
         self._settle()

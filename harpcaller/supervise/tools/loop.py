@@ -3,14 +3,20 @@
 It is all that ``supervise`` and ``svscan`` need, starts in no time and is at home as process
 1: whoever dies is reaped, also strangers that were left to us.  Nothing here may end it but
 :meth:`Loop.stop`; what goes wrong in one of its callbacks is told, and the others go on.
+
+A callback that stops half-way for want of memory would leave a service of which nobody knows
+what to do next.  So none is begun before there is enough: until then what has happened stays
+where the system keeps it.
 """
 
 from __future__ import annotations
 
 import heapq
+import mmap
 import os
 import selectors
 import signal
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +25,10 @@ from harpcaller.supervise.machine.restarts import Ending
 
 #: The longest that is waited at once, in seconds: a system's own limit is not far above.
 _LONGEST_WAIT = 86400.0
+#: What a turn may need at most, in bytes: Python takes a megabyte at once.
+_A_TURN = 2 << 20
+#: How often it is looked for that much, once a second, before it has to do without.
+_LOOKS = 5
 
 
 class Timer:
@@ -66,6 +76,7 @@ class Loop:
         self._arrived: set[int] = set()
         self._children: dict[int, Callable[[Ending], None]] = {}
         self._running = True
+        self._is_short = False
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(self._woken, self._wake)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
@@ -110,7 +121,10 @@ class Loop:
     def run(self) -> None:
         """Go round until :meth:`stop`."""
         while self._running:
-            self.turn()
+            try:
+                self.turn()
+            except MemoryError:
+                self._tell_shortage()
 
     def stop(self) -> None:
         """Let :meth:`run` return after this turn."""
@@ -118,7 +132,9 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something to happen, and tell whoever wants to know."""
-        for key, _ in self._selector.select(self._patience()):
+        ready = self._selector.select(self._patience())
+        self._await_memory()
+        for key, _ in ready:
             # Unwatched by one before it in this turn, its number may be another's now.
             if self._selector.get_map().get(key.fd) is key:
                 self._call(key.data)
@@ -140,8 +156,25 @@ class Loop:
     def _call(self, callback: Callable[[], None]) -> None:
         try:
             callback()
+        except MemoryError:
+            self._tell_shortage()
         except Exception:  # noqa: BLE001 - all the other services' lives depend on this loop
-            self._warn(f"a bug, or no memory: {traceback.format_exc()}")
+            self._warn(f"a bug: {traceback.format_exc()}")
+
+    def _await_memory(self) -> None:
+        """Wait until there is what a turn may need; not for ever, nor again if that was in vain."""
+        for _ in range(1 if self._is_short else _LOOKS):
+            with suppress(OSError, MemoryError):
+                mmap.mmap(-1, _A_TURN).close()
+                self._is_short = False
+                return
+            self._tell_shortage()
+            time.sleep(1.0)
+        self._is_short = True
+
+    def _tell_shortage(self) -> None:
+        with suppress(MemoryError):
+            self._warn("out of memory, pausing")
 
     def _note(self, number: int, _frame: object) -> None:
         self._arrived.add(number)

@@ -29,6 +29,8 @@ from harpcaller.supervise.tools.needs import missing
 #: How long the system may refuse a process before the next try, in seconds.  The original
 #: waits for a minute, but only one service of its does.
 FORK_RETRY = 5.0
+#: How long after a status couldn't be written that is tried again, in seconds.
+REWRITE = 5.0
 #: How often it is looked whether what a service needs is there, in seconds.
 _LOOK_EVERY = 1.0
 #: How long the alert command may take, in seconds.
@@ -92,6 +94,7 @@ class Supervised:
         self._problems: tuple[str, ...] = ()
         self._timer: Timer | None = None
         self._retry: Timer | None = None
+        self._rewrite: Timer | None = None
         self._finish_pid = 0
         self._status_pid = 0
         self._stamp = 0
@@ -134,11 +137,14 @@ class Supervised:
         """Take it down and end its supervision, like ``svc -dx``.
 
         Args:
-            grace_seconds: How long it may take if it doesn't say itself.
+            grace_seconds: How long it may take, and its finish script, if it doesn't say itself.
         """
         rules = self.child.rules
         if rules.kill_after_seconds is None:
-            self.child.rules = rules._replace(kill_after_seconds=grace_seconds)
+            rules = rules._replace(kill_after_seconds=grace_seconds)
+        if rules.finish_seconds is None:
+            rules = rules._replace(finish_seconds=grace_seconds)
+        self.child.rules = rules
         self._tell(events.DownWanted())
         self._tell(events.ExitWanted())
 
@@ -210,7 +216,11 @@ class Supervised:
         if child.state is not State.STARTING:
             self._waits_for = ()
         status = Status(self._stamp, child.pid, child.is_paused, child.want.value)
-        self._folder.announce(status, self._detail(), self._around.warn)
+        if self._rewrite is not None:
+            self._rewrite.cancel()
+        if not self._folder.announce(status, self._detail(), self._around.warn):
+            loop = self._around.loop
+            self._rewrite = loop.at(loop.clock() + REWRITE, self._announce)
         self._changed()
 
     def _detail(self) -> Detail:
@@ -229,7 +239,7 @@ class Supervised:
         )
 
     def _quit(self) -> None:
-        for timer in (self._timer, self._retry):
+        for timer in (self._timer, self._retry, self._rewrite):
             if timer is not None:
                 timer.cancel()
         self._around.loop.unwatch(self._folder.control)

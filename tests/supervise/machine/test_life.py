@@ -539,3 +539,15 @@ class FinishTests(SynchronousTestCase):
         child.rules = Rules(finish_seconds=None)
         child.happened(Died(FAILED, True), 2.0)
         self.assertIsNone(child.due)
+
+    def test_finish_is_killed_with_a_later_time_out(self) -> None:
+        """One that may take any time gets a limit when somebody else needs the end."""
+        child = up()
+        child.rules = Rules(finish_seconds=None)
+        child.happened(Died(FAILED, True), 2.0)
+        child.rules = Rules(finish_seconds=60.0)
+        child.happened(DownWanted(), 3.0)
+        self.assertEqual(63.0, child.due)
+        child.happened(DownWanted(), 4.0)
+        self.assertEqual(63.0, child.due)
+        self.assertEqual([KillFinish()], child.happened(TimeCame(), 63.0))

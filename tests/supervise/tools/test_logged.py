@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from harpcaller.supervise.machine.restarts import Ending
 from harpcaller.supervise.messages import FAILED
@@ -43,8 +44,9 @@ class LoggedHereTests(FakeWorld):
         self.addCleanup(os.close, self.writing)
         self.ears = Ears()
         self.main = path / "main"
-        logged = LoggedHere(folder, self.loop, self.now)
-        logged.start(Settings(), {0: reading}, self.ears)
+        self.input = {0: reading}
+        self.logged = LoggedHere(folder, self.loop, self.now)
+        self.logged.start(Settings(), self.input, self.ears)
 
     def now(self) -> int:
         """Give the time; where there is memory."""
@@ -71,6 +73,17 @@ class LoggedHereTests(FakeWorld):
         self.started("t ./main")
         self.assertEqual(2, len([one for one in os.listdir(self.main) if one[0] in "@c"]))
         self.assertEqual([], self.ears.endings)
+
+    def test_no_memory_to_begin(self) -> None:
+        """It can't be started then, like a process, and leaves nothing open."""
+        self.started("t ./main")
+        self.logged.send(signal.SIGKILL)
+        self.loop.pass_time(0.0)
+        before = os.listdir("/proc/self/fd")
+        self.out_of_memory = True
+        # What was left there has to get a name, which tells the time.
+        self.assertRaises(MemoryError, self.logged.start, Settings(), self.input, self.ears)
+        self.assertEqual(before, os.listdir("/proc/self/fd"))
 
     def test_script_without_an_end(self) -> None:
         """A quotation that never ends is told; that's no log."""

@@ -10,7 +10,7 @@ import signal
 from harpcaller.supervise.machine.life import State
 from harpcaller.supervise.machine.restarts import Ending
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
-from harpcaller.supervise.tools.supervised import FORK_RETRY
+from harpcaller.supervise.tools.supervised import FORK_RETRY, REWRITE
 from tests.supervise.tools.fakes import FakeWorld
 
 FAILED = Ending(1, None)
@@ -104,6 +104,35 @@ class RefusalTests(FakeWorld):
         self.assertTrue(self.see("it").status.is_paused)
         self.assertIs(State.PAUSED, service.child.state)
 
+    def test_status_is_tried_again_by_itself(self) -> None:
+        """A death that couldn't be written down doesn't look like life when the disk has room."""
+        service = self.supervised("it", down="")
+        self.command("it", "o")
+        status = self.root / "it" / "supervise" / "status"
+        status.rename(status.with_name("elsewhere"))
+        status.mkdir()
+        self.loop.dies(service.child.pid, FAILED)
+        status.rmdir()
+        status.with_name("elsewhere").rename(status)
+        self.assertNotEqual(0, self.see("it").status.pid)
+        self.loop.pass_time(REWRITE)
+        self.assertEqual(0, self.see("it").status.pid)
+        self.loop.pass_time(2 * REWRITE)
+        self.assertEqual(1, len(self.warnings))
+
+    def test_status_is_not_tried_again_after_the_end(self) -> None:
+        """Who has let go of the folder writes nothing there any more."""
+        self.supervised("it", down="")
+        status = self.root / "it" / "supervise" / "status"
+        status.unlink()
+        status.mkdir()
+        self.command("it", "p")
+        self.command("it", "x")
+        warned = len(self.warnings)
+        self.loop.pass_time(2 * REWRITE)
+        self.assertEqual(warned, len(self.warnings))
+        status.rmdir()
+
 
 class ClockTests(FakeWorld):
     def test_set_clock_changes_no_wait(self) -> None:
@@ -155,6 +184,18 @@ class CommandTests(FakeWorld):
         other = self.supervised("other", timeout_kill="5000")
         other.stop(60.0)
         self.assertEqual(5.0, other.child.due)
+
+    def test_stop_waits_for_no_finish_script(self) -> None:
+        """One that may take any time may not hold up the end of all."""
+        service = self.supervised("it", finish="", timeout_finish="0")
+        self.loop.dies(service.child.pid, FAILED)
+        self.loop.pass_time(1000.0)
+        self.assertIs(State.FINISHING, service.child.state)
+        service.stop(60.0)
+        self.loop.pass_time(59.0)
+        self.assertIsNotNone(service.child.due)
+        self.loop.pass_time(1.0)
+        self.assertIsNone(service.child.due)
 
     def test_stop_while_it_waits(self) -> None:
         """What isn't up is gone at once."""
