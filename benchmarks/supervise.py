@@ -151,6 +151,10 @@ class Tree:
             return 0
         return int(struct.unpack_from("<I", status, 12)[0]) if len(status) >= 16 else 0
 
+    def tell(self, name: str, letters: bytes) -> None:
+        """Tell a service what to do, without a program that has to start for it."""
+        (self.services / name / "supervise" / "control").write_bytes(letters)
+
     def wait_up(self, name: str, old: int = 0) -> float:
         """Wait until a service is up with another pid; gives the seconds."""
         return self._wait(name, lambda pid: pid not in (0, old))
@@ -194,35 +198,61 @@ class Tree:
         self._process.wait(PATIENCE)
 
 
+def _killed(tree: Tree) -> int:
+    """End the only service; gives the pid that it had."""
+    old = tree.pid(tree.names[0])
+    os.kill(old, signal.SIGKILL)
+    return old
+
+
+def _terminated(tree: Tree) -> int:
+    old = tree.pid(tree.names[0])
+    tree.tell(tree.names[0], b"t")
+    return old
+
+
+def _brought_up(tree: Tree) -> int:
+    (name,) = tree.names
+    tree.tell(name, b"d")
+    tree.wait_down(name)
+    tree.tell(name, b"u")
+    return 0
+
+
+#: What makes a service start, in the order of trying.
+RESTARTS: dict[str, Callable[[Tree], int]] = {
+    FIRST: _killed,
+    "t to new pid": _terminated,
+    "u to pid": _brought_up,
+}
+
+
 def restarts(report: Report, folder: Path, ours: Path) -> str:
-    """Time how long a service is away when it is killed, and how long a command takes."""
+    """Time how long a service is away when it is killed, and how long a command takes.
+
+    By turns, so that what else the machine does hits both.
+    """
     rounds = report.pick(20, 5, 1)
-    rows: dict[str, dict[str, list[float]]] = {}
-    own: list[float] = []
-    for side, programs in (("theirs", ORIGINAL), ("ours", ours)):
-        tree = Tree(folder / f"restarts-{side}", programs, 1)
-        (name,) = tree.names
-        control = tree.services / name / "supervise" / "control"
-        killed, terminated, started = [], [], []
-        supervisor = tree.supervisors()[-1]
-        spent = weigh.fine_processor_seconds(supervisor)
-        for _ in range(rounds):
+    trees = {
+        side: Tree(folder / f"restarts-{side}", programs, 1)
+        for side, programs in (("theirs", ORIGINAL), ("ours", ours))
+    }
+    rows: dict[str, dict[str, list[float]]] = {
+        side: {what: [] for what in RESTARTS} for side in trees
+    }
+    pids = {side: tree.supervisors()[-1] for side, tree in trees.items()}
+    spent = {side: weigh.fine_processor_seconds(pid) for side, pid in pids.items()}
+    for _ in range(rounds):
+        for what, begin in RESTARTS.items():
             time.sleep(SETTLED)
-            old = tree.pid(name)
-            os.kill(old, signal.SIGKILL)
-            killed.append(tree.wait_up(name, old))
-            time.sleep(SETTLED)
-            old = tree.pid(name)
-            control.open("wb").write(b"t")
-            terminated.append(tree.wait_up(name, old))
-            time.sleep(SETTLED)
-            control.open("wb").write(b"d")
-            tree.wait_down(name)
-            control.open("wb").write(b"u")
-            started.append(tree.wait_up(name))
-        own.append(1000 * (weigh.fine_processor_seconds(supervisor) - spent) / (3 * rounds))
+            for side, tree in trees.items():
+                rows[side][what].append(tree.wait_up(tree.names[0], begin(tree)))
+    own = [
+        1000 * (weigh.fine_processor_seconds(pid) - spent[side]) / (len(RESTARTS) * rounds)
+        for side, pid in pids.items()
+    ]
+    for tree in trees.values():
         tree.close()
-        rows[side] = {FIRST: killed, "t to new pid": terminated, "u to pid": started}
     table: list[dict[str, Cell]] = []
     for what, theirs in rows["theirs"].items():
         mine = rows["ours"][what]

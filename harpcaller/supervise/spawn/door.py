@@ -14,10 +14,17 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    # Each call of ``signal`` makes enumerations of all numbers, which takes as long as the fork.
+    import _signal
+
+_SIGNALS = frozenset(_signal.valid_signals())
+_UNCHANGEABLE = (_signal.SIGKILL, _signal.SIGSTOP)
 #: What a child exits with when it can't become the program.
 NOT_STARTED = 111
 
@@ -74,13 +81,13 @@ class Door:
             OSError: There can't be one more process.
         """
         # Until it is somebody else, a child must not take our signals for its own.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()  # noqa: TID251 - this is the door
             if pid == 0:
                 self._become(program)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
         return pid
 
     def _become(self, program: Program) -> NoReturn:
@@ -99,7 +106,7 @@ class Door:
                     os.unsetenv(name)
                 else:
                     os.putenv(name, value)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
             os.execv(program.argv[0], list(program.argv))  # noqa: S606 - no shell is what it's about
         except OSError as error:
             _complain(program.complaint + b": " + os.fsencode(self._words_for(error)))
@@ -111,12 +118,10 @@ class Door:
 
 def _default_signals() -> None:
     """Take back what this process does with signals."""
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if number in (signal.SIGKILL, signal.SIGSTOP):
-            continue
-        if signal.getsignal(number) is not signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
+    _signal.set_wakeup_fd(-1)
+    for number in _SIGNALS.difference(_UNCHANGEABLE):
+        if _signal.getsignal(number) != _signal.SIG_DFL:
+            _signal.signal(number, _signal.SIG_DFL)
 
 
 def _map(descriptors: Mapping[int, int]) -> None:
