@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,11 +21,11 @@ from pathlib import Path
 import attrs
 
 from benchmarks import weigh
+from benchmarks.agents import PROCEDURES_FILE, harpd
 from benchmarks.handshakes import REQUEST
+from benchmarks.processes import Server, run, serving
 from benchmarks.report import Cell, Finding, Report, parser, reporting
-from benchmarks.world import Server, run, serving
 from harpcaller.testing.certificates import make_authority
-from harpcaller.testing.installation import Daemon, free_port, our_command
 
 US = "harpd, a template process"
 FORKING = "a server that forks itself"
@@ -35,29 +34,6 @@ STARTING = "a new interpreter a call"
 CONCURRENCY = 10
 #: How long a new interpreter may take to start, in seconds.
 SETTLED = 2.0
-PROCEDURES = """\
-import time
-from harpd.proc import procedure
-
-@procedure
-def ping():
-    return {"ok": True}
-
-@procedure
-def hold():
-    time.sleep(3600)
-"""
-CONF = """\
-network:
-  address: 127.0.0.1
-  port: {port}
-  certfile: {certificate}
-  keyfile: {key}
-authentication:
-  module: harpd.auth.inconfig
-  users:
-    bench: "plain:secret"
-"""
 
 
 @attrs.define
@@ -91,32 +67,12 @@ def servers(folder: Path) -> Iterator[tuple[Path, dict[str, Server]]]:
     files = authority.issue().write(folder, "agent")
     ca = folder / "ca.pem"
     ca.write_bytes(authority.certificate_pem)
-    procedures = folder / "procedures.py"
-    procedures.write_text(PROCEDURES)
-    bare = "benchmarks.bare_agent", files.certificate, files.key, procedures
+    bare = "benchmarks.bare_agent", files.certificate, files.key, folder / PROCEDURES_FILE
     with ExitStack() as stack:
-        agent = stack.enter_context(harpd(folder, files.certificate, files.key, procedures))
+        agent = stack.enter_context(harpd(folder, files.certificate, files.key))
         forking = stack.enter_context(serving(*bare, "fork"))
         starting = stack.enter_context(serving(*bare, "interpreter"))
         yield ca, {US: agent, FORKING: forking, STARTING: starting}
-
-
-@contextmanager
-def harpd(folder: Path, certificate: Path, key: Path, procedures: Path) -> Iterator[Server]:
-    """Run the agent."""
-    port = free_port()
-    conf = folder / "harpd.conf"
-    conf.touch(0o600)
-    conf.write_text(CONF.format(port=port, certificate=certificate, key=key))
-    command = our_command("harpd", f"--config={conf}", f"--procedures={procedures}")
-    log = folder / "harpd.log"
-    with log.open("wb") as output:
-        daemon = Daemon(subprocess.Popen(command, stdout=output, stderr=output), log)
-    try:
-        daemon.wait_for_log("agent.listening")
-        yield Server(port, daemon.process.pid)
-    finally:
-        daemon.stop()
 
 
 def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
@@ -125,11 +81,11 @@ def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
     runs = {name: Runs() for name in all_three}
     for _ in range(report.pick(5, 2, 1)):
         for name, server in all_three.items():
-            before = family_seconds(server)
+            before = server.processor_seconds()
             found = run("benchmarks.handshakes", server.port, ca, CONCURRENCY, seconds, "full")
             runs[name].rates.append(found["per_second"])
             count = found["per_second"] * seconds
-            runs[name].each.append((family_seconds(server) - before) / count)
+            runs[name].each.append((server.processor_seconds() - before) / count)
     count = report.pick(100, 30, 3)
     memory = {
         name: weigh_calls(server, ca, count, is_bare=name != US)
@@ -159,12 +115,6 @@ def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
         f" interpreters, {rate / runs[FORKING].rate:.1f} times as many as by forks of the server;"
         f" {memory[US] / 1024:,.0f} KiB for each that runs"
     )
-
-
-def family_seconds(server: Server) -> float:
-    """Give the processor time of a server, its helpers and all calls that have ended."""
-    pids = [server.pid, *weigh.descendants(server.pid)]
-    return sum(weigh.processor_seconds(pid) for pid in pids)
 
 
 def weigh_calls(server: Server, ca: Path, count: int, *, is_bare: bool) -> float:

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from benchmarks import original
+from benchmarks.processes import run
 from benchmarks.report import Cell, Finding, Report, parser, reporting
-from benchmarks.world import World, run, world
+from benchmarks.world import World, world
 
 CONCURRENCIES = (1, 10, 50)
 #: By clients' connections: how many times the original's calls there should be.
@@ -106,8 +107,6 @@ def measure_calls(
                     "to bare TLS": found["per_second"] / bare[concurrency],
                 }
             )
-            if kind == "kept":
-                best = found["per_second"], spent
         if kind == "kept":
             best = rate, spent
         report.find(Finding(words, rate, "/s", original.THAN, original.CALLS, least=times))

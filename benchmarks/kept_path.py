@@ -17,8 +17,9 @@ from contextlib import contextmanager
 
 from benchmarks.beside import US, Beside, Taken, by_turns, spending
 from benchmarks.probe import Waits
+from benchmarks.processes import run
 from benchmarks.report import Finding, Report, parser, reporting
-from benchmarks.world import World, run, world
+from benchmarks.world import World, world
 
 CONCURRENCY = 50
 THAN = "bare Twisted client"

@@ -6,6 +6,7 @@
   connections that are kept or on a new one for each request, as old clients do;
 - ``submit PORT CONCURRENCY COUNT``: submit jobs to a queue whose first job never ends;
 - ``polls PORT CONCURRENCY SECONDS OPERATION IDS``: ask about the jobs in a file, over and over;
+- ``cancel PORT CONCURRENCY IDS``: cancel the jobs in a file;
 - ``rate PORT PER_SECOND SECONDS``: begin so many calls a second, whatever the answers do;
 - ``stream PORT COUNT TOGETHER``: submit a call that streams so many records, and follow it;
 - ``relayed PORT``: read what a bare relay passes on.
@@ -251,6 +252,14 @@ def polls(
     return Crowd(port, lambda: one(asked)).closed(concurrency, seconds, WARM_UP)
 
 
+def cancel(port: int, concurrency: int, ids: str) -> dict[str, float]:
+    """Cancel jobs."""
+    jobs = Path(ids).read_text().split()
+    asked = iter([b'{"harpcaller":1,"cancel":"%s"}\n' % job.encode() for job in jobs])
+    ended = Crowd(port, lambda: one(asked)).counted(min(concurrency, len(jobs)), len(jobs))
+    return {"count": len(jobs), "per_second": len(jobs) / ended[-1]}
+
+
 def rate(port: int, per_second: float, seconds: float) -> dict[str, float]:
     """Measure calls that begin at a fixed rate."""
     return Crowd(port, call).at_rate(per_second, seconds)
@@ -302,6 +311,8 @@ def main() -> None:
         found = submit(int(port), int(rest[0]), int(rest[1]))
     elif what == "polls":
         found = polls(int(port), int(rest[0]), float(rest[1]), rest[2], rest[3])
+    elif what == "cancel":
+        found = cancel(int(port), int(rest[0]), rest[1])
     elif what == "rate":
         found = rate(int(port), float(rest[0]), float(rest[1]))
     elif what == "stream":

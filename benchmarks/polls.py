@@ -14,8 +14,9 @@ from benchmarks import original
 from benchmarks.beside import US, Beside, by_turns, spending
 from benchmarks.makestore import job_ids, make_store
 from benchmarks.probe import Asking
+from benchmarks.processes import run, serving
 from benchmarks.report import Finding, Report, parser, reporting
-from benchmarks.world import World, run, serving, world
+from benchmarks.world import World, world
 
 CONCURRENCY = 50
 

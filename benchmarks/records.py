@@ -9,9 +9,11 @@ sixteen at once, which costs a relay next to nothing: it splits and joins them i
 from __future__ import annotations
 
 from benchmarks import original
+from benchmarks.agents import streamer
 from benchmarks.beside import US, Beside, by_turns, spending
+from benchmarks.processes import Server, run, serving
 from benchmarks.report import Finding, Report, parser, reporting
-from benchmarks.world import Server, World, run, serving, world
+from benchmarks.world import World, world
 
 #: How many records are in a write.
 TOGETHER = (1, 16)
@@ -20,7 +22,7 @@ TOGETHER = (1, 16)
 def main() -> None:
     """Measure both by turns."""
     options = parser(__doc__)
-    with reporting("records", options) as report, world(agent="benchmarks.streamer") as here:
+    with reporting("records", options) as report, world(agent=streamer) as here:
         count = report.pick(200_000, 30_000, 500)
         words = []
         for together in TOGETHER:

@@ -2,7 +2,7 @@
 
 A program prints tables, holds some of its figures against a reference that was measured in the
 same run or against a goal, and ends with one line that sums it up.  With ``--json`` it prints
-one object instead: ``program``, ``summary``, ``tables``, ``findings`` and ``conditions``.
+one object instead: ``program``, ``summary``, ``tables``, ``notes``, ``findings``, ``conditions``.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ class Report:
     options: argparse.Namespace
     findings: list[Finding] = attrs.Factory(list)
     _tables: list[dict[str, object]] = attrs.Factory(list)
+    _notes: list[str] = attrs.Factory(list)
     _summary: str = ""
 
     def pick(self, full: _T, quick: _T, tiny: _T) -> _T:
@@ -122,6 +123,12 @@ class Report:
         if not self.options.json:
             print(f"{title}\n\n{text_table(rows, turned=turned)}\n", flush=True)
 
+    def note(self, words: str) -> None:
+        """Say what makes figures other than they should be."""
+        self._notes.append(words)
+        if not self.options.json:
+            print(f"{words}\n", flush=True)
+
     def find(self, finding: Finding) -> None:
         """Keep a figure for the list at the end."""
         self.findings.append(finding)
@@ -139,6 +146,7 @@ class Report:
                 "program": self.program,
                 "summary": self._summary,
                 "tables": self._tables,
+                "notes": self._notes,
                 "findings": [as_json(one) for one in self.findings],
                 "conditions": {**began, "load": load},
             }

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from benchmarks import original, weigh
 from benchmarks.beside import US, Beside, by_turns, spending
+from benchmarks.processes import run, serving
 from benchmarks.report import Cell, Finding, number, parser, reporting
-from benchmarks.world import World, run, serving, world
+from benchmarks.world import World, world
 
 CONCURRENCY = 50
 #: What a job that waits may weigh, in bytes.

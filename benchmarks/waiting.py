@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 
 from benchmarks.probe import Asking, probing
+from benchmarks.processes import run
 from benchmarks.report import parser, reporting
-from benchmarks.world import run, world
+from benchmarks.world import world
 
 SIZES = (10_000, 100_000)
 QUICK_SIZES = (1_000,)

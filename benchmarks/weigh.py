@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -31,6 +32,15 @@ def processor_seconds(pid: int) -> float:
     """
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / _TICKS
+
+
+def family_seconds(pid: int) -> float:
+    """Give the processor time of a process, all below it, and those of them that have ended."""
+    found = 0.0
+    for one in (pid, *descendants(pid)):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += processor_seconds(one)
+    return found
 
 
 def fine_processor_seconds(pid: int) -> float:
@@ -70,9 +80,10 @@ def descriptors(pid: int) -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    """Give a process's children, theirs, and so on."""
+    """Give a process's children, theirs, and so on; who ends meanwhile may be missing."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
     return found

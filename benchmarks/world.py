@@ -16,10 +16,10 @@ from pathlib import Path
 import attrs
 
 from benchmarks import weigh
+from benchmarks.agents import Agent, stub
+from benchmarks.processes import ROOT, Server, end
 from harpcaller.testing.certificates import make_authority
 from harpcaller.testing.installation import free_port
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 _CONFIG = """\
 listen = ["127.0.0.1:{port}"]
@@ -48,7 +48,7 @@ class World:
 
     folder: Path
     port: int
-    agent_port: int
+    agent: Server
     ca: Path
     _config: Path
     _profile: Path | None
@@ -59,6 +59,11 @@ class World:
         """Give the daemon's process id."""
         assert self._daemon is not None
         return self._daemon.pid
+
+    @property
+    def agent_port(self) -> int:
+        """Give the agent's port."""
+        return self.agent.port
 
     @property
     def store(self) -> Path:
@@ -76,7 +81,7 @@ class World:
         """Stop the daemon; give the seconds until it is gone."""
         started = time.perf_counter()
         if self._daemon is not None:
-            _end(self._daemon)
+            end(self._daemon)
             self._daemon = None
         return time.perf_counter() - started
 
@@ -87,7 +92,7 @@ class World:
     def ask(self, *command: str) -> float:
         """Run a command of ``harpcallerd``; give the seconds that it took."""
         started = time.perf_counter()
-        subprocess.run(self.tool(*command), cwd=_ROOT, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(self.tool(*command), cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         return time.perf_counter() - started
 
     def tool(self, *command: str) -> list[str]:
@@ -97,18 +102,18 @@ class World:
 
     def processor_seconds(self) -> float:
         """Give the processor time that the daemon has taken."""
-        return weigh.processor_seconds(self.daemon_pid)
+        return weigh.family_seconds(self.daemon_pid)
 
     def usage(self) -> Usage:
         """Ask the kernel what the daemon has used."""
         pid = self.daemon_pid
-        return Usage(weigh.processor_seconds(pid), weigh.resident_bytes(pid))
+        return Usage(weigh.family_seconds(pid), weigh.resident_bytes(pid))
 
 
 @contextmanager
 def world(
     *,
-    agent: str = "benchmarks.stub",
+    agent: Agent = stub,
     more: str = "",
     profile: Path | None = None,
     prepare: Callable[[Path], object] | None = None,
@@ -116,7 +121,7 @@ def world(
     """Start the daemon and an agent; stop both at the end.
 
     Args:
-        agent: The module that is the agent; it is told its certificate and key.
+        agent: Runs the agent.
         more: Further lines of the daemon's configuration.
         profile: If given, the daemon is run under cProfile, which writes this file.
         prepare: If given, it makes the store in the directory that it is told.
@@ -127,10 +132,10 @@ def world(
         files = authority.issue().write(folder, "agent")
         ca = folder / "ca.pem"
         ca.write_bytes(authority.certificate_pem)
-        with serving(agent, files.certificate, files.key) as stub:
+        with agent(folder, files.certificate, files.key) as its:
             port = free_port()
-            config = _configure(folder, ca=ca, port=port, agent_port=stub.port, more=more)
-            here = World(folder, port, stub.port, ca, config, profile)
+            config = _configure(folder, ca=ca, port=port, agent_port=its.port, more=more)
+            here = World(folder, port, its, ca, config, profile)
             if prepare is not None:
                 prepare(here.store)
             try:
@@ -140,57 +145,6 @@ def world(
                 here.stop()
     finally:
         shutil.rmtree(folder)
-
-
-@attrs.frozen
-class Server:
-    """A process that listens."""
-
-    port: int
-    pid: int
-
-    def processor_seconds(self) -> float:
-        """Give the processor time that it has taken."""
-        return weigh.processor_seconds(self.pid)
-
-
-@contextmanager
-def serving(module: str, *arguments: object) -> Iterator[Server]:
-    """Run one of the other modules, which prints its port, for a while."""
-    process = _start(module, *map(str, arguments))
-    try:
-        assert process.stdout is not None
-        yield Server(int(process.stdout.readline()), process.pid)
-    finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(120)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def run(module: str, *arguments: object) -> dict[str, float]:
-    """Run one of the other modules as a process, and read the line of JSON that it prints."""
-    with _start(module, *map(str, arguments)) as process:
-        output, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"{module} failed")
-    found = json.loads(output)
-    assert isinstance(found, dict)
-    return found
-
-
-def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, cwd=_ROOT
-    )
 
 
 def _configure(folder: Path, *, ca: Path, port: int, agent_port: int, more: str) -> Path:
@@ -216,7 +170,7 @@ def _start_daemon(folder: Path, config: Path, profile: Path | None) -> subproces
     command += ["-n", "--pidfile=", "harpcaller", f"--config={config}"]
     command += [f"--socket={folder / 'control'}"]
     with open(folder / "log", "wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=_ROOT)
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
 
 
 def _wait_for(port: int, daemon: subprocess.Popen[bytes], folder: Path) -> None:

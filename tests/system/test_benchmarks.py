@@ -89,6 +89,10 @@ class ProgramTests(SynchronousTestCase):
         """Commands beside a Python that does nothing are measured."""
         self.check("commands")
 
+    def test_scale(self) -> None:
+        """Things that wait are weighed."""
+        self.check("scale")
+
     def test_records(self) -> None:
         """Records beside a bare relay are measured, and it can be read by people."""
         printed = run("records").splitlines()
