@@ -1,9 +1,10 @@
 """The same job by Celery and by RQ, with Redis: submit, run a no-op, read the result.
 
 Fifty jobs are under way at any time, ten of each of five clients, and two workers run them.
-Redis syncs each write (``appendfsync always``), for that is what the dispatcher does; or never, as
-a Redis does that nobody has told otherwise.  Celery and RQ are installed into a virtual environment of their own in
-the user's cache folder; Debian's ``redis-server`` and ``redis-tools`` have to be there.
+Redis syncs each write (``appendfsync always``), for that is what the dispatcher does; or none, as
+a Redis does that nobody has told otherwise.  Celery and RQ are installed into a virtual
+environment of their own in the user's cache folder; Debian's ``redis-server`` and ``redis-tools``
+have to be there.
 """
 
 from __future__ import annotations
@@ -58,14 +59,14 @@ class Rival:
 _MODULE = "benchmarks.rivals_client"
 RIVALS = (
     Rival(
-        "Celery, two processes that are kept",
+        "Celery, prefork",
         "celery",
         ("celery", "-A", _MODULE, "worker", "-c", str(WORKERS), "-l", "ERROR"),
         1,
     ),
-    Rival("RQ, a process for each job", "rq", ("rq", "worker", "--quiet"), WORKERS),
+    Rival("RQ, forking", "rq", ("rq", "worker", "--quiet"), WORKERS),
     Rival(
-        "RQ, in the worker itself",
+        "RQ, not forking",
         "rq",
         ("rq", "worker", "--quiet", "--worker-class", "rq.worker.SimpleWorker"),
         WORKERS,
@@ -122,10 +123,11 @@ def measure(report: Report, place: Path, folder: Path) -> None:
     count = report.pick(5_000, 500, 50)
     rows: dict[str, Taken] = {}
     seconds = report.pick(5.0, 2.0, 0.2)
-    rows["harpcaller, an agent that does nothing"], submitted = ours(stub, seconds, count)
-    rows["harpcaller, harpd: a process for each call"], _ = ours(harpd, seconds, 0)
+    rows["harpcaller, stub agent"], submitted = ours(stub, seconds, count)
+    rows["harpcaller, harpd (forking)"], _ = ours(harpd, seconds, 0)
     sets = 0.0
-    for setting in report.pick((ALWAYS, NEVER), (ALWAYS,), (ALWAYS,)):
+    settings = report.pick((ALWAYS, NEVER), (ALWAYS, NEVER), (ALWAYS,))
+    for setting in settings:
         with redis(folder, setting) as server:
             if setting == ALWAYS:
                 sets = redis_benchmark(server, report.pick(50_000, 10_000, 500))
@@ -135,11 +137,12 @@ def measure(report: Report, place: Path, folder: Path) -> None:
                 rows[f"{rival.name}; {setting}"] = theirs(place, server, rival, some)
     table(report, rows)
     light, heavy = list(rows)[:2]
-    for us, name in ((light, RIVALS[0]), (heavy, RIVALS[1]), (light, RIVALS[2])):
-        them = f"{name.name}; {ALWAYS}"
-        report.find(Finding(us, rows[us].per_second, "/s", them, rows[them].per_second))
-        own, other = (rows[one].count / rows[one].processor_seconds for one in (us, them))
-        report.find(Finding(us, own, "/processor s", them, other))
+    for setting in settings:
+        for us, rival in ((light, RIVALS[0]), (heavy, RIVALS[1]), (light, RIVALS[2])):
+            them = f"{rival.name}; {setting}"
+            report.find(Finding(us, rows[us].per_second, "/s", them, rows[them].per_second))
+            own, other = (rows[one].count / rows[one].processor_seconds for one in (us, them))
+            report.find(Finding(us, own, "/processor s", them, other))
     report.find(Finding("durable submissions", submitted, "/s", SETS, sets))
     report.sum_up(
         f"{rows[light].per_second:,.0f} a second, with processes {rows[heavy].per_second:,.0f};"
