@@ -57,12 +57,26 @@ def judged(files: Iterable[Guarded], uid: int) -> Judgement:
             found = os.stat(file.path)
         except OSError:
             continue
-        problems += (Problem(str(file.path), None, text) for text in _faults(found, file.secret))
+        faults = [*_faults(found, file.secret), *_fault_of_folder(file.path)]
+        problems += (Problem(str(file.path), None, text) for text in faults)
         if found.st_uid not in (0, uid):
             owner = f"it belongs to user {found.st_uid}, who can change it;"
             expected = "root" if uid == 0 else f"root or user {uid}"
             warnings.append(Problem(str(file.path), None, f"{owner} expected {expected}"))
     return Judgement(tuple(problems), tuple(warnings))
+
+
+def _fault_of_folder(path: Path) -> Iterator[str]:
+    """Tell whether everybody may put another file in its place."""
+    folder = path.absolute().parent
+    try:
+        mode = stat.S_IMODE(os.stat(folder).st_mode)
+    except OSError:
+        return
+    # In one that is sticky, only their owners may rename and remove files.
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        how = f"(mode {mode:04o}); try chmod o-w {folder}"
+        yield f"everybody may put another in its place, by its folder {how}"
 
 
 def _faults(found: os.stat_result, secret: bool) -> Iterator[str]:

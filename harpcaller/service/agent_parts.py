@@ -145,6 +145,9 @@ def _files(command: CommandLine, settings: AgentSettings, order: Load) -> Iterat
     yield Guarded(settings.certfile)
     yield Guarded(settings.keyfile, secret=True)
     yield Guarded(settings.client_ca_file)
+    users = settings.authentication.get("file")
+    if isinstance(users, str):
+        yield Guarded(Path(users))
     for folder in (*settings.python_prepend, *settings.python_append):
         yield Guarded(folder)
 

@@ -37,6 +37,24 @@ class GuardedTests(HouseCase):
         )
         self.assertEqual(2, len(self.problems(0o666, True)))
 
+    def test_folder(self) -> None:
+        """Where everybody may write, files are exchanged; not where only owners may rename."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.path = folder / "file"
+        self.path.touch()
+        for mode in (0o700, 0o775, 0o1777):
+            folder.chmod(mode)
+            self.assertEqual([], self.problems(0o600, True))
+        folder.chmod(0o777)
+        self.assertEqual(
+            [
+                "everybody may put another in its place, by its folder (mode 0777);"
+                f" try chmod o-w {folder}"
+            ],
+            self.problems(0o600, True),
+        )
+
     def test_owner(self) -> None:
         """A file of another user is only warned of: it may be meant so."""
         owner = self.path.stat().st_uid
