@@ -212,6 +212,16 @@ class WaitingTests(TreeCase):
         self.svc("-d", "-wd", "it")
         self.svc("-wd", "it")
 
+    def test_restarted(self) -> None:
+        """Who restarts a service and waits gets the new process, not the one that ends."""
+        slow = "trap 'sleep 0.3; exit 0' TERM\nwhile :; do sleep 0.05; done"
+        self.service("it", slow, log__multilog="./main\n")
+        self.svscan("it", "it/log")
+        for letters, name in (("-t", "it"), ("-du", "it"), ("-k", "it"), ("-t", "it/log")):
+            before = self.pid(name), self.status(name)["since"]
+            self.svc(letters, "-wU", name)
+            self.assertNotEqual(before, (self.status(name)["pid"], self.status(name)["since"]))
+
     def test_wrong_words(self) -> None:
         """-w and -T say what they take."""
         for arguments in (("-wx", "it"), ("-Tsoon", "it"), ("-w",)):

@@ -20,6 +20,8 @@ else:
 
 #: What the original takes, and signals QUIT, USR1 and USR2.
 _LETTERS = "udopchaitkxq12"
+#: Those after which a service that comes up again has another process.
+_ENDING = frozenset("dtk")
 _SYNOPSIS = (
     "svc options: u up, d down, o once, x exit, p pause, c continue, h hup, a alarm, i interrupt,"
     " t term, k kill"
@@ -49,16 +51,19 @@ def main(argv: list[str]) -> int:
             patience = int(value) / 1000
         elif letter not in letters:
             letters += letter
-    # Who only waits has nothing to say.  The original looks for the supervisor all the same.
-    silent = wait_for and not letters
-    reached = [path for path in options.rest if silent or _send(letters, path)]
     if not wait_for:
+        for path in options.rest:
+            _ = _send(letters, path)
         return 0
     # Only who waits pays for what that takes.
-    from harpcaller.supervise.tools.waiting import wait
+    from harpcaller.supervise.tools.waiting import processes, wait
 
     deadline = None if patience is None else time.monotonic() + patience
-    code = wait(wait_for, reached, letters, deadline)
+    anew = wait_for != "d" and not _ENDING.isdisjoint(letters)
+    before = processes(options.rest) if anew else {}
+    # Who only waits has nothing to say.  The original looks for the supervisor all the same.
+    reached = [path for path in options.rest if not letters or _send(letters, path)]
+    code = wait(wait_for, reached, letters, deadline, before)
     return code or (NOT_SENT if len(reached) < len(options.rest) else 0)
 
 

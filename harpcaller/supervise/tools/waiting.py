@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from harpcaller.supervise.messages import reason, say
 from harpcaller.supervise.servicedir.detail import in_words
 from harpcaller.supervise.servicedir.seen import NotRunning, NotSeen, Seen, look
+from harpcaller.supervise.servicedir.status import Status
+from harpcaller.supervise.tools.svstat import look_at
 
 #: Exit code when the time is over, as s6 has it.
 TIMED_OUT = 99
@@ -29,13 +31,32 @@ class Progress(Enum):
     NEVER = "never"
 
 
-def progress(goal: str, seen: Seen | NotSeen, leaves: bool) -> Progress:
+#: What tells one run of a service from the next; a log that svscan keeps always has its pid.
+Run = tuple[int, int]
+
+
+def _run(status: Status) -> Run:
+    return status.pid, status.changed
+
+
+def processes(paths: Sequence[str]) -> dict[str, Run]:
+    """Tell which process each service has now, if it has one."""
+    seen = {path: look_at(path) for path in paths}
+    return {
+        path: _run(one.status)
+        for path, one in seen.items()
+        if isinstance(one, Seen) and one.status.pid
+    }
+
+
+def progress(goal: str, seen: Seen | NotSeen, leaves: bool, ended: Run | None = None) -> Progress:
     """Tell how far a service is.
 
     Args:
         goal: ``u`` up, ``U`` ready (or up, if its supervisor has no word for it), ``d`` down.
         seen: What is known of it.
         leaves: Whether its supervision is to end, too.
+        ended: The process that was told to end: it is to come up with another.
     """
     if isinstance(seen, NotRunning):
         return Progress.THERE if goal == "d" else Progress.NEVER
@@ -51,6 +72,8 @@ def progress(goal: str, seen: Seen | NotSeen, leaves: bool) -> Progress:
         return Progress.ON_ITS_WAY if doomed else Progress.THERE
     if state == "given up":
         return Progress.NEVER
+    if _run(seen.status) == ended:
+        return Progress.ON_ITS_WAY
     if goal == "u" or state is None:
         return Progress.THERE if up else Progress.ON_ITS_WAY
     if state == "up":
@@ -58,7 +81,13 @@ def progress(goal: str, seen: Seen | NotSeen, leaves: bool) -> Progress:
     return Progress.THERE if state == "ready" else Progress.ON_ITS_WAY
 
 
-def wait(goal: str, paths: Sequence[str], letters: str, deadline: float | None) -> int:
+def wait(
+    goal: str,
+    paths: Sequence[str],
+    letters: str,
+    deadline: float | None,
+    before: Mapping[str, Run],
+) -> int:
     """Wait; gives the exit code.
 
     Args:
@@ -66,6 +95,7 @@ def wait(goal: str, paths: Sequence[str], letters: str, deadline: float | None) 
         paths: The services' folders.
         letters: What they were told just now.
         deadline: Until when, on the monotonic clock; None: for ever.
+        before: The processes that were told to end.
     """
     open_ = {}
     code = 0
@@ -81,7 +111,7 @@ def wait(goal: str, paths: Sequence[str], letters: str, deadline: float | None) 
     while True:
         for path, start in list(open_.items()):
             seen = _look(start)
-            how = progress(goal, seen, leaves)
+            how = progress(goal, seen, leaves, before.get(path))
             if how is Progress.NEVER and isinstance(seen, Seen) and time.monotonic() < heard:
                 how = Progress.ON_ITS_WAY
             if how is Progress.ON_ITS_WAY:

@@ -38,6 +38,12 @@ class ProgressTests(SynchronousTestCase):
         self.check("U", THERE, seen(5, None, tells=True))
         self.check("U", ON_ITS_WAY, seen(0, None))
 
+    def test_another_process(self) -> None:
+        """One that was told to end isn't up again as long as it hasn't."""
+        for goal in ("u", "U"):
+            for old, how in (((5, 0), ON_ITS_WAY), ((4, 0), THERE), ((5, 1), THERE)):
+                self.assertEqual(how, progress(goal, seen(5, "ready"), False, old), (goal, old))
+
     def test_down(self) -> None:
         """There is no process, and none is about to be."""
         self.check("d", THERE, seen(0, "down", "d"))
