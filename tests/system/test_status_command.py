@@ -68,5 +68,5 @@ class StatusCommandTests(SupervisedCase):
         self.assertEqual((100, expected), self.harpsv("--frobnicate"))
         self.make("web", "exit 0")
         _, shown = self.harpsv(str(self.services))
-        self.assertIn("unknown", shown)
+        self.assertIn("unsupervised", shown)
         self.assertIn("unable to open supervise/ok: file does not exist", shown)

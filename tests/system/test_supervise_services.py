@@ -208,6 +208,8 @@ class WaitingTests(TreeCase):
         """Waiting for up where nobody supervises ends at once; for down it's there already."""
         self.service("it")
         self.assertEqual(1, self.code("svc", "-wu", "it"))
+        self.svc("-wd", "it")
+        self.assertIs(False, self.status("it")["supervised"])
         self.svscan("it")
         self.svc("-d", "-wd", "it")
         self.svc("-wd", "it")

@@ -63,7 +63,7 @@ def look(start: int) -> Seen:
     try:
         normally = Normally.DOWN if _exists("down", start) else Normally.UP
         what = "open supervise/ok"
-        if not is_supervised(start):
+        if not _is_supervised(start):
             raise NotRunning("supervise not running")
         what = "open supervise/status"
         status, detail = _status_and_detail(start)
@@ -72,6 +72,14 @@ def look(start: int) -> Seen:
     except OSError as error:
         raise NotSeen(f"unable to {what}: {reason(error)}") from None
     return Seen(status, normally, detail, _tells_readiness(start))
+
+
+def _is_supervised(start: int) -> bool:
+    try:
+        return is_supervised(start)
+    except FileNotFoundError as error:
+        # It never was; the original has no other words for that.
+        raise NotRunning(f"unable to open supervise/ok: {reason(error)}") from None
 
 
 def _tells_readiness(start: int) -> bool:
