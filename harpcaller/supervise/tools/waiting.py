@@ -97,17 +97,11 @@ def wait(
         deadline: Until when, on the monotonic clock; None: for ever.
         before: The processes that were told to end.
     """
-    open_ = {}
-    code = 0
+    open_ = _opened(paths)
+    code = IN_VAIN if open_.keys() != set(paths) else 0
     leaves = "x" in letters
     # One that was given up and is told to go up may not have heard it yet.
     heard = time.monotonic() + (_HEARING if letters else 0.0)
-    for path in paths:
-        try:
-            open_[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            say(f"svc: warning: unable to chdir to {path}: {reason(error)}")
-            code = IN_VAIN
     while True:
         for path, start in list(open_.items()):
             seen = _look(start)
@@ -127,6 +121,17 @@ def wait(
             say(f"svc: warning: timed out waiting for {' '.join(open_)}")
             return TIMED_OUT
         time.sleep(_LOOK_EVERY)
+
+
+def _opened(paths: Sequence[str]) -> dict[str, int]:
+    """Open the folders that can be, once each; renaming one later changes nothing."""
+    opened = {}
+    for path in dict.fromkeys(paths):
+        try:
+            opened[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            say(f"svc: warning: unable to chdir to {path}: {reason(error)}")
+    return opened
 
 
 def _look(start: int) -> Seen | NotSeen:
