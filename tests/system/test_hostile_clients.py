@@ -8,124 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import shutil
 import socket
-import tempfile
 import threading
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
 
-from twisted.trial.unittest import TestCase
-
-from harpcaller.testing.certificates import make_authority
-from harpcaller.testing.installation import (
-    PATIENCE,
-    Daemon,
-    Installation,
-    free_port,
-    our_command,
-)
+from harpcaller.testing.installation import PATIENCE
 from harpcaller.wire.values import decode, encode
+from tests.system.hostile import MB, HostileCase, descriptors_for
 
-MB = 1024 * 1024
-#: How many followers one job has here; the nightly run has more.
-FOLLOWERS = int(os.environ.get("HOSTILE_FOLLOWERS", "1000"))
-
-PROCEDURES = """\
-import time
-from harpd.proc import procedure, streaming_procedure
-
-@procedure
-def echo(value): return value
-
-@streaming_procedure
-def flood(megabytes):
-    for number in range(megabytes * 16):
-        yield "x" * 65536
-
-@streaming_procedure
-def wait(path):
-    import os
-    yield "waits"
-    while not os.path.exists(path):
-        time.sleep(0.05)
-"""
-
-
-def memory(pid: int) -> int:
-    """Give the memory that is a process's own, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) * 1024
-
-
-def processor_seconds(pid: int) -> float:
-    """Give the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class HostileCase(TestCase):
-    #: The most descriptors that the dispatcher may have open.
-    descriptors = 0
-
-    def setUp(self) -> None:
-        # Not mktemp: the path of a Unix socket is short.
-        self.folder = Path(tempfile.mkdtemp(prefix="harpcaller-hostile-"))
-        self.addCleanup(shutil.rmtree, self.folder)
-        (self.folder / "procedures.py").write_text(PROCEDURES)
-        self.tls_port = free_port()
-        make_authority().issue().write(self.folder, "server")
-        self.world = Installation(
-            self.folder,
-            self.folder / "procedures.py",
-            f'[[listener]]\naddress = "127.0.0.1:{self.tls_port}"\n'
-            'cert_file = "server.pem"\nkey_file = "server.key"\n',
-        )
-        self.addCleanup(self.world.stop)
-        self.open = ExitStack()
-        self.addCleanup(self.open.close)
-        self.world.start_agent()
-        self.dispatcher = self.start()
-        # What is made once, at the first call, is no stranger's doing.
-        self.served()
-        self.pid = self.dispatcher.process.pid
-        self.before = memory(self.pid)
-
-    def start(self) -> Daemon:
-        if not self.descriptors:
-            return self.world.start_dispatcher()
-        limit = f"ulimit -n {self.descriptors}; exec "
-        line = " ".join(our_command(*self.world.dispatcher_command))
-        log = self.folder / "harpcaller.log"
-        daemon = self.world.start_as("harpcaller", ["/bin/sh", "-c", limit + line])
-        self.assertEqual(log, daemon.log)
-        daemon.wait_for_log("daemon.ready")
-        return daemon
-
-    def served(self) -> None:
-        """An honest client's call goes all the way."""
-        job = self.world.submit("echo", 1)
-        self.assertEqual({"result": 1}, self.world.result(job))
-
-    def connect(self, port: int | None = None) -> socket.socket:
-        address = ("127.0.0.1", self.world.port if port is None else port)
-        connection = self.open.enter_context(socket.create_connection(address, PATIENCE))
-        connection.settimeout(PATIENCE)
-        return connection
-
-    def grown(self) -> int:
-        return memory(self.pid) - self.before
-
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.02)
+#: How many followers one job has here, if there may be so many descriptors.
+FOLLOWERS = 10_000
 
 
 class MemoryTests(HostileCase):
@@ -161,16 +52,8 @@ class MemoryTests(HostileCase):
     def test_pipelined_requests_nobody_reads_the_answers_of(self) -> None:
         """A client that asks and never reads is held back by its own connection."""
         connection = self.connect()
-        connection.setblocking(False)
         line = b'{"harpcaller":1,"get_status":"none"}\n' * 1000
-        sent = stuck = 0
-        while stuck < 20 and sent < 256 * MB:
-            try:
-                sent += connection.send(line)
-                stuck = 0
-            except BlockingIOError:
-                stuck += 1
-                time.sleep(0.05)
+        sent = self.send_as_long_as_it_takes(connection, line, 256 * MB)
         self.assertLess(sent, 256 * MB)
         self.assertLess(self.grown(), 8 * MB)
         self.served()
@@ -199,13 +82,13 @@ class MemoryTests(HostileCase):
         """Each follower costs some kilobytes, and hears every record and the end."""
         flag = self.folder / "flag"
         job = self.world.submit("wait", str(flag))
-        connections = [self.connect() for _ in range(FOLLOWERS)]
+        connections = [self.connect() for _ in range(descriptors_for(FOLLOWERS))]
         request = encode({"harpcaller": 1, "follow_stream": job, "since": 0}) + b"\n"
         for connection in connections:
             connection.sendall(request)
         for connection in connections:
             self.assertIn(b'"data":"waits"', connection.recv(4096))
-        self.assertLess(self.grown() / FOLLOWERS, 40 * 1024)
+        self.assertLess(self.grown() / len(connections), 40 * 1024)
         self.served()
         flag.touch()
         for connection in connections:
@@ -240,25 +123,8 @@ class DescriptorTests(HostileCase):
     descriptors = 128
 
     def test_flood_of_connections(self) -> None:
-        """With no descriptor left, the daemon doesn't spin, and serves again when there are
-        some."""
-        flood = []
-        for _ in range(400):
-            connection = socket.socket()
-            connection.setblocking(False)
-            connection.connect_ex(("127.0.0.1", self.world.port))
-            flood.append(self.open.enter_context(connection))
-        folder = Path(f"/proc/{self.pid}/fd")
-        self.until(lambda: len(list(folder.iterdir())) > 110, "it takes no connections")
-        before = processor_seconds(self.pid)
-        time.sleep(2)
-        # It may look now and then; a loop that spins uses all that it gets.
-        self.assertLess(processor_seconds(self.pid) - before, 1.0)
-        for connection in flood:
-            connection.close()
-        self.until(lambda: len(list(folder.iterdir())) < 60, "it keeps dead connections")
-        self.served()
-        self.assertLess(self.grown(), 16 * MB)
+        """With no descriptor left, the daemon rests, and serves again when there are some."""
+        self.flood(self.world.port, self.descriptors)
 
 
 class TimeTests(HostileCase):
