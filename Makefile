@@ -51,16 +51,8 @@ docs: $(READY)
 tox: $(READY) ## other Pythons, the oldest and the newest dependencies; those that are here
 	$(BIN)/tox run
 
-bench: $(READY)
-	$(BIN)/python -m benchmarks.calls --quick
-	$(BIN)/python -m benchmarks.kept_path --quick
-	$(BIN)/python -m benchmarks.records --quick
-	$(BIN)/python -m benchmarks.polls --quick
-	$(BIN)/python -m benchmarks.submissions --quick
-	$(BIN)/python -m benchmarks.million --quick
-	$(BIN)/python -m benchmarks.stream --quick
-	$(BIN)/python -m benchmarks.waiting --quick
-	$(BIN)/python -m benchmarks.supervise
+bench: $(READY) ## what is fast and what isn't, beside what it is held against; five minutes
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info doc/_build .tox _trial_temp* .coverage* .mypy_cache .ruff_cache .hypothesis

@@ -93,6 +93,33 @@ class ProgramTests(SynchronousTestCase):
         """Things that wait are weighed."""
         self.check("scale")
 
+    def test_all_of_them_in_tables(self) -> None:
+        """The suite puts what programs found into a page, where that has a place for it."""
+        page = Path(self.mktemp())
+        page.write_text("before\n<!-- benchmarks -->\nold\n<!-- end of benchmarks -->\nafter\n")
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "--tiny",
+            f"--into={page.absolute()}",
+            "polls",
+        ]
+        subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, timeout=120, check=True)
+        written = page.read_text()
+        self.assertIn("bare Twisted line server", written)
+        self.assertIn("load average", written)
+        self.assertNotIn("old", written)
+        self.assertTrue(written.startswith("before\n"))
+        self.assertTrue(written.endswith("after\n"))
+
+    def test_no_such_program(self) -> None:
+        """The suite names the programs that there are if it is asked for another."""
+        command = [sys.executable, "-m", "benchmarks", "speed"]
+        done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(2, done.returncode)
+        self.assertIn("speed: there is no such program; expected kept_path, calls", done.stderr)
+
     def test_records(self) -> None:
         """Records beside a bare relay are measured, and it can be read by people."""
         printed = run("records").splitlines()
