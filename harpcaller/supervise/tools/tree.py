@@ -8,6 +8,7 @@ ends, so that nothing is lost when either is started anew.
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ from harpcaller.supervise.tools.supervised import Supervised, Surroundings
 _DRAIN = 10.0
 #: Longer names have no log.
 _LONGEST_NAME = 255
+#: So many descriptors stay free for what runs already: a start takes some, for a while.
+KEPT_DESCRIPTORS = 32
 #: How many services are looked at in one turn.
 _AT_ONCE = 20
 
@@ -55,6 +58,10 @@ class Entry:
 
     def keep(self) -> None:
         """See that what should be supervised is."""
+        if self.is_over and not self._tree.has_room():
+            what = "running too many services for the limit of descriptors"
+            self._tree.warn(f"unable to start {self.name}: {what}")
+            return
         if not self._look_for_log() and self._main is None:
             return  # as long as it isn't known where its output is to go
         if self._main is None:
@@ -220,6 +227,15 @@ class Tree:
             return  # a second name for it
         entry.is_present = True
         entry.keep()
+
+    def has_room(self) -> bool:
+        """Tell whether there are descriptors for one service more."""
+        try:
+            lowest = os.dup(self.root)
+        except OSError:
+            return False
+        os.close(lowest)
+        return lowest < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT_DESCRIPTORS
 
     def changed(self) -> None:
         """A service has become something else: look, soon, whether others waited for that."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 
 from harpcaller.supervise.machine.restarts import Ending
-from harpcaller.supervise.tools.tree import Tree
+from harpcaller.supervise.tools.tree import KEPT_DESCRIPTORS, Tree
 from tests.supervise.tools.fakes import FakeWorld
 
 ENDED = Ending(0, None)
@@ -57,6 +58,25 @@ class TreeTests(FakeWorld):
         self.loop.pass_time(0.0)
         self.assertEqual(50, len(self.door.started))
         self.assertEqual(50, len(set(self.started())))
+
+    def test_too_many_are_told(self) -> None:
+        """A service that would take the last descriptors has to wait: others couldn't restart."""
+        for number in range(20):
+            self.make(f"s{number}")
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        lowest = os.dup(self.tree.root)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + KEPT_DESCRIPTORS + 20, limits[1]))
+        self.tree.scan()
+        begun = len(self.door.started)
+        self.assertIn(begun, range(1, 20))
+        words = "running too many services for the limit of descriptors"
+        self.assertEqual(20 - begun, len(self.warnings))
+        self.assertTrue(all(line.endswith(words) for line in self.warnings), self.warnings)
+        self.loop.pass_time(2.0)
+        self.loop.dies(min(self.loop.children), ENDED)
+        self.assertEqual(begun + 1, len(self.door.started))
 
     def test_end_comes_before_the_rest(self) -> None:
         """What hasn't been begun when all is to end isn't begun any more."""
