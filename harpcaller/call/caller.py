@@ -1,7 +1,8 @@
 """Carrying one call out, from connecting to its ending.
 
 A call that its agent keeps may take several connections: when one breaks, the next goes on with
-the first record that isn't there.  See ``doc/protocol``, "Resuming".
+the first record that isn't there.  And a connection may carry several calls, one after the other.
+See ``doc/protocol``, "Resuming" and "Kept connections".
 """
 
 from __future__ import annotations
@@ -10,38 +11,30 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import TimeoutError as EndpointTimeout
-from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from harpcaller.call.context import AgentContext
+from harpcaller.call.connections import Connections
 from harpcaller.call.course import Course
-from harpcaller.call.faults import fault_of
-from harpcaller.call.protocol import AgentProtocol, Farewell
+from harpcaller.call.exchange import Farewell, Loss
+from harpcaller.call.protocol import AgentProtocol
 from harpcaller.errors import (
     CallTimeout,
     InvalidRequest,
     LeftRunning,
-    MissingResult,
     NetworkError,
     NotSupported,
     StorageError,
     WireError,
 )
 from harpcaller.interfaces import Host, ICaller, ICallSink, Limits
-from harpcaller.job.patience import Patience, seconds
+from harpcaller.job.patience import Patience
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import (
-    Attach,
     ListProcedures,
-    encode_attach,
     encode_list_request,
-    encode_request,
 )
 from harpcaller.wire.client import Call, JobId
 from harpcaller.wire.conversation import Conversation
@@ -54,14 +47,12 @@ _T = TypeVar("_T")
 
 @implementer(ICaller)
 class Caller:
-    """Calls agents over TLS, a connection for each call, or more if it breaks.
+    """Calls agents over TLS.
 
     Args:
-        context: The TLS of the trust now in force; may be replaced while running, calls under
-            way keep theirs.
-        connect_timeout_seconds: For connecting and handshake together; may be replaced.
-        endpoint: Gives the place to connect to.
+        connections: Where connections come from.
         clock: For timeouts.
+        steady: A clock that nobody sets, in seconds; None is ``clock``.
     """
 
     #: How long an agent may take to tell its procedures, in seconds.
@@ -71,15 +62,13 @@ class Caller:
 
     def __init__(
         self,
-        context: AgentContext,
-        connect_timeout_seconds: float,
-        endpoint: Callable[[Host, float], IStreamClientEndpoint],
+        connections: Connections,
         clock: IReactorTime,
+        steady: Callable[[], float] | None = None,
     ) -> None:
-        self.context = context
-        self.connect_timeout_seconds = connect_timeout_seconds
-        self._endpoint = endpoint
+        self._connections = connections
         self._clock = clock
+        self._steady = steady or clock.seconds
         self._courses: dict[JobId, Course] = {}
         #: Where agents are that have kept a call.
         self._keepers: dict[tuple[str, int], None] = {}
@@ -134,6 +123,7 @@ class Caller:
         course = self._courses.pop(job_id, None)
         if course is not None and course.agent is not None:
             course.agent.confirm()
+            self._connections.release(course.agent)
 
     def _carry(self, course: Course, work: Coroutine[Any, Any, Ending]) -> Deferred[Ending]:
         self._courses[course.job_id] = course
@@ -157,38 +147,67 @@ class Caller:
         else:
             # Its agent waits for no word.
             del self._courses[course.job_id]
+            if course.agent is not None:
+                self._connections.release(course.agent)
         return ending
 
     async def _call(self, course: Course, call: Call, clearance: Deferred[None]) -> Ending:
         # Whether it is awaited or not, its failure is seen to.
         cleared: Deferred[WireError | None] = clearance.addErrback(_as_value)
+        course.call = call
+        agent = self._connections.kept(course.host)
         try:
-            agent = await self._connect_in_time(course.host, course.patience)
+            agent = agent or await self._connections.new(course.host, course.patience)
         except WireError as fault:
             return Failed.because(fault)
         try:
             objection = await cleared
             if objection is not None:
                 raise objection
-            asked = self._ask(course, agent, encode_request(course.request(call)))
         except BaseException:
-            agent.abort()
+            self._connections.unused(agent)
             raise
-        try:
-            ending = await asked
-        except StorageError:
-            raise
-        except WireError as fault:
-            if agent.is_broken:
-                course.is_kept = True
-                return await self._go_on(course, fault)
+        return await self._begin(course, agent)
+
+    async def _begin(self, course: Course, agent: AgentProtocol) -> Ending:
+        """Ask for the call, on another connection if a kept one turns out to be closed."""
+        while True:
+            try:
+                if agent.was_kept and not agent.is_open:
+                    # Nothing was sent.
+                    agent.abort()
+                else:
+                    return await self._ask(course, agent, course.begin(self._steady()))
+            except StorageError:
+                raise
+            except WireError as fault:
+                if agent.is_broken:
+                    course.is_kept = True
+                    return await self._go_on(course, fault)
+                if agent.loss is None:
+                    return Failed.because(fault)
+                self._connections.distrust(course.host)
+                if agent.loss is Loss.NOT_KNOWN:
+                    return await self._find_out(course, agent, fault)
+            course.agent = None
+            try:
+                agent = await self._connections.new(course.host, course.patience)
+            except WireError as fault:
+                return Failed.because(fault)
+
+    async def _find_out(self, course: Course, agent: AgentProtocol, fault: WireError) -> Ending:
+        """Go on with a call of which nobody knows whether the agent has heard of it."""
+        _log.info("call.not_acknowledged", job=course.job_id, reason=fault.message)
+        if not agent.resumes:
             return Failed.because(fault)
-        return ending
+        course.is_kept = course.is_unsure = True
+        return await self._go_on(course, None)
 
     def _ask(self, course: Course, agent: AgentProtocol, request: bytes) -> Deferred[Ending]:
         course.agent = agent
         farewell = Farewell(course.cancel_line(), lambda: self._unheard(course))
-        return agent.ask(request, course.talk, course.sink, course.patience, farewell)
+        limit = self._connections.connect_timeout_seconds if agent.was_kept else None
+        return agent.ask(request, course.talk, course.sink, course.patience, farewell, limit)
 
     # --- Going on after a break ----------------------------------------------------------------
 
@@ -214,15 +233,12 @@ class Caller:
                 fault = found
 
     async def _attach(self, course: Course) -> Ending:
-        agent = await self._connect_in_time(course.host, course.patience)
-        since = course.talk.records
-        course.talk = Conversation(since)
-        request = encode_attach(Attach(course.job_id, since, course.host.credentials))
-        ending = await self._ask(course, agent, request)
+        agent = await self._connections.new(course.host, course.patience)
+        if course.is_unsure and course.talk.acknowledged:
+            course.is_unsure = False
+        ending = await self._ask(course, agent, course.go_on(self._steady()))
         if isinstance(ending, Failed) and not course.talk.acknowledged:
-            return Failed.because(
-                MissingResult(f"the agent can't go on with the call: {ending.message}")
-            )
+            return course.refused(ending)
         return ending
 
     async def _wait(self, course: Course) -> None:
@@ -251,7 +267,7 @@ class Caller:
         patience = Patience(limits, self._clock.seconds())
         while patience.exhausted(self._clock.seconds()) is None:
             try:
-                agent = await self._connect_in_time(course.host, patience)
+                agent = await self._connections.new(course.host, patience)
                 _ = await agent.cancel_job(course.cancel_line(), patience)
             except WireError as fault:
                 _log.info("call.not_ended_yet", job=course.job_id, reason=fault.message)
@@ -260,9 +276,10 @@ class Caller:
             await deferLater(self._clock, course.next_delay())
 
     def stop(self) -> None:
-        """Give up what goes on without anybody waiting for it."""
+        """Give up what goes on without anybody waiting for it, and what waits for calls."""
         for saying in list(self._farewells):
             saying.cancel()
+        self._connections.pool.stop()
 
     # --- What there is to call ---------------------------------------------------------------
 
@@ -271,10 +288,10 @@ class Caller:
         return Deferred.fromCoroutine(self._procedures(host))
 
     async def _procedures(self, host: Host) -> ProcedureList | Failed:
-        total = self.connect_timeout_seconds + self.LISTING_SECONDS
+        total = self._connections.connect_timeout_seconds + self.LISTING_SECONDS
         patience = Patience(Limits(self.LISTING_SECONDS, total), self._clock.seconds())
         try:
-            agent = await self._connect_in_time(host, patience)
+            agent = await self._connections.new(host, patience)
             request = encode_list_request(ListProcedures(host.credentials))
             told = await agent.ask_for_list(request, patience)
         except WireError as fault:
@@ -283,71 +300,12 @@ class Caller:
             return Failed.because(NotSupported("the agent cannot list its procedures"))
         return told
 
-    async def _connect_in_time(self, host: Host, patience: Patience) -> AgentProtocol:
-        left = max(0.0, patience.due() - self._clock.seconds())
-        limit = min(self.connect_timeout_seconds, left)
-        connecting = Deferred.fromCoroutine(self._connect(host, limit))
-        try:
-            return await connecting.addTimeout(limit, self._clock)
-        except DeferredTimeout:
-            place = f"{host.address} port {host.port}"
-            raise patience.exhausted(self._clock.seconds()) or CallTimeout(
-                f"connecting to {place} took longer than {seconds(limit)}"
-            ) from None
-
-    async def _connect(self, host: Host, limit: float) -> AgentProtocol:
-        tls = self.context.connection(host)
-        agent = AgentProtocol(host, tls, self._clock)
-        factory = Factory.forProtocol(lambda: agent)
-        factory.noisy = False
-        wrapped = TLSMemoryBIOFactory(tls, True, factory, self._clock)
-        # Without the buffering of small writes: the request is the only one.
-        wrapped.protocol = TLSMemoryBIOProtocol
-        try:
-            await _attempt(self._endpoint(host, limit).connect(wrapped))
-        except CancelledError:
-            raise
-        except EndpointTimeout:
-            raise DeferredTimeout from None
-        except Exception:
-            fault = fault_of(Failure(), host, handshake=False)
-            if fault is None:
-                raise
-            raise fault from None
-        await agent.secured
-        return agent
-
 
 def _not_reached(fault: WireError, error: CallTimeout) -> NetworkError:
     """Give the error of a call whose agent couldn't be reached again in time."""
     return NetworkError(
         f"the connection broke and couldn't be had again ({fault.message}), until {error.message}"
     )
-
-
-def _attempt(connecting: Deferred[IProtocol]) -> Deferred[None]:
-    """Wait for an endpoint; cancelled, this fails as everything else does.
-
-    Endpoints have errors of their own for that, or say that a name isn't found.
-    """
-    given_up = False
-
-    def give_up(_: Deferred[None]) -> None:
-        nonlocal given_up
-        given_up = True
-        connecting.cancel()
-
-    def done(result: IProtocol | Failure) -> None:
-        if given_up:
-            return
-        if isinstance(result, Failure):
-            attempt.errback(result)
-        else:
-            attempt.callback(None)
-
-    attempt: Deferred[None] = Deferred(give_up)
-    _ = connecting.addBoth(done)
-    return attempt
 
 
 def _as_value(failure: Failure) -> WireError:

@@ -194,7 +194,8 @@ class AgentTLS:
     """The TLS side of one connection to an agent."""
 
     def __init__(self, context: AgentContext, host: Host) -> None:
-        self._context = context
+        #: The generation of trust that it was begun in.
+        self.context = context
         self._host = host
         self._connection: SSL.Connection | None = None
         self._verdict = _Verdict()
@@ -203,7 +204,7 @@ class AgentTLS:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Give Twisted the OpenSSL connection to use."""
-        self._connection, self._verdict, self._resumable = self._context._open(self._host)
+        self._connection, self._verdict, self._resumable = self.context._open(self._host)
         return self._connection
 
     def objection(self) -> str | None:
@@ -224,9 +225,13 @@ class AgentTLS:
         if leaf is None or not ends:
             return "the agent has shown no certificate"
         self._expires = min(ends)
-        return objection(self._context.trust, Presented(leaf, self._verdict.fault), self._host)
+        return objection(self.context.trust, Presented(leaf, self._verdict.fault), self._host)
+
+    def has_expired(self) -> bool:
+        """Tell whether a certificate of the agent's chain is over by now."""
+        return self._expires <= self.context._now()
 
     def remember(self) -> None:
         """Keep the session for the next connection; the agent has sent data by now."""
         assert self._connection is not None
-        self._context._remember(self._host, self._connection, self._expires)
+        self.context._remember(self._host, self._connection, self._expires)

@@ -80,6 +80,11 @@ class Settings:
         known_certs_file: Agents' certificates that are good as they are, in PEM.
         cert_file: The dispatcher's own certificate, shown to agents that ask for one, in PEM.
         key_file: Its key, in PEM.
+        agent_idle_timeout_seconds: How long a connection to an agent waits for the next call, if
+            the agent likes; 0 closes each after its call.
+        agent_connection_age_seconds: How old a connection may be that another call is made on.
+        idle_connections_per_agent: How many connections to one host may wait so.
+        idle_connections: How many connections may wait so in all.
         max_age_seconds: How long ended jobs are remembered; None is for ever.
         shutdown_grace_seconds: How long running jobs get to end when the daemon stops.
         max_request_size: The longest request line, in bytes.
@@ -109,6 +114,10 @@ class Settings:
     log_format: Literal["text", "json"] = "text"
     durability: Literal["full", "end", "none"] = "full"
     connect_timeout_seconds: float = 10.0
+    agent_idle_timeout_seconds: float = 60.0
+    agent_connection_age_seconds: float = 3600.0
+    idle_connections_per_agent: int = 64
+    idle_connections: int = 1024
     shutdown_grace_seconds: float = 10.0
     client_idle_timeout_seconds: float = 300.0
     max_request_size: int = 1024 * 1024
@@ -168,6 +177,10 @@ def _main(folder: Path) -> dict[str, Setting]:
         "log_format": Setting("log_format", fields.choice("text", "json")),
         "durability": Setting("durability", fields.choice("full", "end", "none")),
         "connect_timeout": Setting("connect_timeout_seconds", fields.seconds),
+        "agent_idle_timeout": Setting("agent_idle_timeout_seconds", fields.seconds_or_zero),
+        "agent_connection_age": Setting("agent_connection_age_seconds", fields.seconds),
+        "idle_connections_per_agent": Setting("idle_connections_per_agent", _connections),
+        "idle_connections": Setting("idle_connections", _connections),
         "shutdown_grace": Setting("shutdown_grace_seconds", fields.seconds_or_zero),
         "client_idle_timeout": Setting("client_idle_timeout_seconds", fields.seconds),
         "max_request_size": Setting("max_request_size", fields.size(1024, 1024**3)),
@@ -184,6 +197,12 @@ def _erlang(folder: Path) -> dict[str, Setting]:
         "distributed_immediate": Setting("distributed_immediate", fields.boolean),
         "log_file": Setting("log_file", path),
     }
+
+
+def _connections(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:
+        raise fields.unexpected("a number of connections from 1 to 100000", value)
+    return value
 
 
 def _listen(value: object) -> tuple[ListenAddress, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -14,16 +14,23 @@ from harpcaller.interfaces import Host, IHosts
 
 
 class Table:
-    """The hosts that are known now."""
+    """The hosts that are known now.
 
-    def __init__(self) -> None:
+    Args:
+        replaced: Hears of all hosts when they are others than before.
+    """
+
+    def __init__(self, replaced: Callable[[Collection[Host]], None] | None = None) -> None:
+        self._replaced = replaced
         self._sorted: tuple[Host, ...] = ()
         self._by_name: dict[str, Host] = {}
 
     def replace(self, hosts: Iterable[Host]) -> None:
         """Know exactly these hosts from now on; their names are all different."""
-        self._sorted = by_name(hosts)
+        before, self._sorted = self._sorted, by_name(hosts)
         self._by_name = {host.hostname: host for host in self._sorted}
+        if self._replaced is not None and before != self._sorted:
+            self._replaced(frozenset(self._sorted))
 
     def find(self, hostname: str) -> Host | None:
         """Look a host up."""

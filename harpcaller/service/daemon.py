@@ -23,7 +23,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.call.caller import Caller
+from harpcaller.call.connections import Connections
 from harpcaller.call.endpoint import endpoint_to
+from harpcaller.call.pool import PoolSettings
 from harpcaller.config.dispatcher import Settings, cannot_change, load
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.control.commands import Seams
@@ -60,8 +62,22 @@ _log = EventLog("daemon")
 _LAST_ANSWERS = 0.05
 
 
+def _steady() -> float:
+    """Tell the time by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _call_settings(settings: Settings) -> CallSettings:
     return CallSettings(settings.default_timeout_seconds, settings.max_exec_time_seconds)
+
+
+def _pool_settings(settings: Settings) -> PoolSettings:
+    return PoolSettings(
+        settings.agent_idle_timeout_seconds,
+        settings.agent_connection_age_seconds,
+        settings.idle_connections_per_agent,
+        settings.idle_connections,
+    )
 
 
 def _client_settings(settings: Settings, access: Access) -> ClientSettings:
@@ -124,7 +140,7 @@ class DispatcherDaemon(MultiService):
             durability=settings.durability,
         )
         self._board = Board(reactor)
-        table = Table()
+        table = Table(lambda hosts: self._connections.keep_only(hosts))
         self._refresher = Refresher(
             table=table,
             runner=ProcessRunner(
@@ -135,12 +151,14 @@ class DispatcherDaemon(MultiService):
             plan=_plan(settings),
         )
         self._registry = Registry(table, self._refresher)
-        self._caller = Caller(
+        self._connections = Connections(
             trusted.agents,
             settings.connect_timeout_seconds,
             lambda host, limit: endpoint_to(reactor, host, limit),
             reactor,
+            _pool_settings(settings),
         )
+        self._caller = Caller(self._connections, reactor, _steady)
         self._dispatcher = Dispatcher(
             store=self._store,
             board=self._board,
@@ -192,7 +210,7 @@ class DispatcherDaemon(MultiService):
         self._control.start()
         left_over = await self._store.open()
         await self._refresher.start()
-        if self._caller.context.trust.anybody:
+        if self._connections.context.trust.anybody:
             _log.warn("daemon.trusts_any_agent", hint="set ca_file or known_certs_file")
         # A port that can't be had is found before a job is started; and nobody is let in
         # before the jobs are known again, which happens at once.
@@ -306,9 +324,10 @@ class DispatcherDaemon(MultiService):
             await self._listening.keep_only(self._settings.doors, self._trusted.tls)
             raise
         await self._listening.keep_only(settings.doors, trusted.tls)
-        if not trusted.agents.is_like(self._caller.context):
-            self._caller.context = trusted.agents
-        self._caller.connect_timeout_seconds = settings.connect_timeout_seconds
+        if not trusted.agents.is_like(self._connections.context):
+            self._connections.context = trusted.agents
+        self._connections.connect_timeout_seconds = settings.connect_timeout_seconds
+        self._connections.pool.settings = _pool_settings(settings)
         self._dispatcher.settings = _call_settings(settings)
         self._clients.settings = _client_settings(settings, trusted.clients)
         self._retention.reconfigure(settings.max_age_seconds)

@@ -50,6 +50,7 @@ from harpcaller.wire.agent import (
     encode_message,
     encode_procedures,
 )
+from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Ending, Failed
 from harpcaller.wire.lines import LineBuffer
 from harpcaller.wire.values import Raw
@@ -59,9 +60,13 @@ from harpcaller.wire.values import Raw
 
 @attrs.frozen
 class Say:
-    """Send these bytes, whatever they are."""
+    """Send these bytes, whatever they are.
+
+    ``keeps`` tells that they have announced that the connection stays after the call.
+    """
 
     data: bytes
+    keeps: bool = False
 
 
 @attrs.frozen
@@ -89,7 +94,14 @@ class Close:
     at_once: bool = False
 
 
-Step = Say | Wait | Flood | Close
+@attrs.frozen
+class Linger:
+    """Wait for another request, and close in order if none comes."""
+
+    seconds: float
+
+
+Step = Say | Wait | Flood | Close | Linger
 Script = Sequence[Step]
 
 #: Close once everything said has gone out.
@@ -98,9 +110,9 @@ HANG_UP = Close()
 BREAK_OFF = Close(at_once=True)
 
 
-def acknowledge(*, streaming: bool = False, resumable: bool = False) -> Say:
-    """Take the call."""
-    return Say(encode_message(Acknowledged(streaming, resumable)))
+def acknowledge(*, streaming: bool = False, resumable: bool = False, keeps: bool = False) -> Say:
+    """Take the call; with ``keeps``, the script should leave the connection open, or linger."""
+    return Say(encode_message(Acknowledged(streaming, resumable, keeps)), keeps)
 
 
 def record(data: bytes, number: int | None = None) -> Say:
@@ -142,7 +154,8 @@ class FakeAgent(ServerFactory):
 
     Attributes:
         attached: What was asked to be gone on with.
-        cancelled: What was asked to be ended, which closes the connection.
+        cancelled: What was asked to be ended, or confirmed to be safe.  It closes the connection,
+            unless that was announced to stay and the call's script is over.
         connections: Every connection so far, closed ones too.
         requests: What was asked, on whichever connection.
     """
@@ -225,6 +238,10 @@ class FakeAgentConnection(Protocol):
         self._waiting: IDelayedCall | None = None
         self._flood: IDelayedCall | None = None
         self._gulp = b""
+        self._lingering: IDelayedCall | None = None
+        self._job: JobId | None = None
+        self._keeps = False
+        self._has_closed = False
 
     def connectionMade(self) -> None:
         """Do what is done unasked."""
@@ -235,14 +252,38 @@ class FakeAgentConnection(Protocol):
         """Take requests, and follow the script for each."""
         self.heard += data
         self._lines.feed(data)
-        while (line := self._lines.next_line()) is not None:
-            self._steps += self._agent.asked(line)
-            self._go_on()
+        while not self._has_closed and (line := self._lines.next_line()) is not None:
+            if not self._is_confirmation(line):
+                self._linger_no_more()
+                self._steps += self._agent.asked(line)
+                self._go_on()
+
+    def _is_confirmation(self, line: bytes) -> bool:
+        """Tell whether this confirms the end of a call, after which the connection stays."""
+        try:
+            request = decode_request(line)
+        except WireError:
+            return False
+        if not isinstance(request, CancelJob):
+            self._job = getattr(request, "job", None)
+            return False
+        is_idle = not (self._steps or self._waiting or self._gulp)
+        if self._keeps and is_idle and request.job == self._job:
+            self._agent.cancelled.append(request)
+            return True
+        return False
+
+    def _linger_no_more(self) -> None:
+        self._keeps = False
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Stop."""
         self.lost = reason
         self._steps.clear()
+        self._linger_no_more()
         for call in (self._waiting, self._flood):
             if call is not None:
                 call.cancel()
@@ -254,7 +295,8 @@ class FakeAgentConnection(Protocol):
 
     def _do(self, step: Step) -> None:
         match step:
-            case Say(data):
+            case Say(data, keeps):
+                self._keeps = self._keeps or keeps
                 self.said += len(data)
                 self.transport.write(data)
             case Wait(seconds):
@@ -263,10 +305,18 @@ class FakeAgentConnection(Protocol):
                 self._gulp = data * max(1, self.GULP // len(data))
                 self.transport.registerProducer(self, True)
                 self.resumeProducing()
+            case Linger(seconds):
+                self._lingering = self._agent.clock.callLater(seconds, self._lingered)
             case Close(at_once=True):
+                self._has_closed = True
                 self.transport.abortConnection()
             case Close():
+                self._has_closed = True
                 self.transport.loseConnection()
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        self._do(HANG_UP)
 
     def _waited(self) -> None:
         self._waiting = None

@@ -46,22 +46,26 @@ class Conversation:
 
     Args:
         since: The number of the first record that is to come, if the request was to go on.
+        begins: The agent's acknowledgement would be the first of the call; None if it is to be
+            told from ``since``.
 
     Attributes:
         records: How many records of the call were had, earlier connections' included.
         goes_on: The request was to go on with a call.
+        begins: The agent's acknowledgement is the first of the call.
         acknowledged: The agent has taken the call.
         resumable: It keeps the call when this connection breaks.
         keeps: It keeps the connection for another call after this one.
     """
 
-    def __init__(self, since: int | None = None) -> None:
+    def __init__(self, since: int | None = None, begins: bool | None = None) -> None:
         self.state = State.ASKED
         self.records = since or 0
         self.acknowledged = False
         self.resumable = since is not None
         self.keeps = False
         self.goes_on = since is not None
+        self.begins = not self.goes_on if begins is None else begins
 
     def heard(self, line: bytes) -> Message:
         """Take the agent's next line.

@@ -10,7 +10,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.call.caller import Caller
+from harpcaller.call.connections import Connections
 from harpcaller.call.context import AgentContext
+from harpcaller.call.pool import PoolSettings
 from harpcaller.call.trust import Trust
 from harpcaller.interfaces import Host, ICallSink, Limits
 from harpcaller.testing.agent import (
@@ -92,9 +94,18 @@ class CallingCase(HouseCase):
         self.jobs: list[JobId] = []
         self.results: list[Ending | Failure] = []
 
+    def make_context(self, trust: Trust) -> AgentContext:
+        return AgentContext(trust, lambda: 1_700_000_000.0)
+
     def make_caller(self, trust: Trust) -> Caller:
-        context = AgentContext(trust, lambda: 1_700_000_000.0)
-        return Caller(context, self.CONNECT_TIMEOUT, self.network.endpoint, self.clock)
+        self.connections = Connections(
+            self.make_context(trust),
+            self.CONNECT_TIMEOUT,
+            self.network.endpoint,
+            self.clock,
+            PoolSettings(),
+        )
+        return Caller(self.connections, self.clock)
 
     def start(self, script: Script | None = None, limits: Limits | None = None) -> Deferred[Ending]:
         """Begin a call; nothing is connected yet."""

@@ -332,7 +332,7 @@ class HandshakeTests(CallingCase):
     def test_new_trust_does_not_resume(self) -> None:
         """When the trust is replaced the sessions go with it."""
         self.run_call()
-        self.caller.context = self.make_caller(Trust(known=frozenset())).context
+        self.connections.context = self.make_context(Trust(known=frozenset()))
         self.run_call()
         self.assertEqual(
             [FINE, Failed("tls_error", "the agent's certificate is not one of the known ones")],
@@ -343,7 +343,7 @@ class HandshakeTests(CallingCase):
     def test_call_under_way_keeps_its_trust(self) -> None:
         """Replacing the trust leaves calls alone that are under way."""
         self.run_call([acknowledge(), Wait(1), end(FINE), HANG_UP])
-        self.caller.context = self.make_caller(Trust(known=frozenset())).context
+        self.connections.context = self.make_context(Trust(known=frozenset()))
         self.advance(1)
         self.assertEqual(FINE, self.result)
 

@@ -97,6 +97,10 @@ class SettingsTests(ConfigCase):
         self.assertEqual(("stdout",), settings.log_handlers)
         self.assertEqual("full", settings.durability)
         self.assertEqual(10, settings.connect_timeout_seconds)
+        self.assertEqual(60, settings.agent_idle_timeout_seconds)
+        self.assertEqual(3600, settings.agent_connection_age_seconds)
+        self.assertEqual(64, settings.idle_connections_per_agent)
+        self.assertEqual(1024, settings.idle_connections)
         self.assertEqual(10, settings.shutdown_grace_seconds)
         self.assertEqual(300, settings.client_idle_timeout_seconds)
         self.assertEqual(1048576, settings.max_request_size)
@@ -110,7 +114,9 @@ class SettingsTests(ConfigCase):
             "verify_hostname = true\ndefault_timeout = 1.5\nmax_exec_time = 2\nmax_age = 3\n"
             'host_db_refresh = 4\nhost_db_script_timeout = 5\nlog_handlers = ["journal"]\n'
             'log_format = "json"\ndurability = "end"\nconnect_timeout = 6\nshutdown_grace = 0\n'
-            "client_idle_timeout = 7\nmax_request_size = 2048\n[erlang]\n"
+            "client_idle_timeout = 7\nmax_request_size = 2048\nagent_idle_timeout = 0\n"
+            "agent_connection_age = 8\nidle_connections_per_agent = 9\nidle_connections = 10\n"
+            "[erlang]\n"
             'node_name = "n"\nname_type = "shortnames"\ncookie_file = "cookie"\n'
             'distributed_immediate = true\nlog_file = "/var/log/x.log"\n'
         )
@@ -128,6 +134,10 @@ class SettingsTests(ConfigCase):
         self.assertEqual(6, settings.connect_timeout_seconds)
         self.assertEqual(0, settings.shutdown_grace_seconds)
         self.assertEqual(7, settings.client_idle_timeout_seconds)
+        self.assertEqual(0, settings.agent_idle_timeout_seconds)
+        self.assertEqual(8, settings.agent_connection_age_seconds)
+        self.assertEqual(9, settings.idle_connections_per_agent)
+        self.assertEqual(10, settings.idle_connections)
         self.assertEqual(2048, settings.max_request_size)
         erlang = settings.erlang
         self.assertEqual(("n", "shortnames"), (erlang.node_name, erlang.name_type))
@@ -270,6 +280,8 @@ class MistakeTests(ConfigCase):
             "shutdown_grace = -1": "shutdown_grace: expected a number of seconds, got -1",
             'ca_file = ""': 'ca_file: expected a path, got ""',
             'ca_file = "a\\u0000b"': "ca_file: expected a path, got one with a NUL character in it",
+            "idle_connections = 0": "idle_connections: expected a number of connections "
+            "from 1 to 100000, got 0",
             "max_request_size = true": "max_request_size: expected a whole number of bytes "
             "from 1024 to 1073741824, got true",
             "max_request_size = 1.5": "max_request_size: expected a whole number of bytes "

@@ -24,6 +24,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.call.caller import Caller
+from harpcaller.call.connections import Connections
+from harpcaller.call.pool import PoolSettings
 from harpcaller.dispatcher.dispatcher import CallSettings, Dispatcher
 from harpcaller.hosts.registry import Registry, Table
 from harpcaller.interfaces import Host
@@ -135,6 +137,7 @@ class Settings:
     calls: CallSettings = attrs.Factory(lambda: CallSettings(8, 20))
     clients: ClientSettings = attrs.Factory(lambda: ClientSettings(4096, 30))
     connect_timeout_seconds: float = 3.0
+    pool: PoolSettings = attrs.Factory(lambda: PoolSettings(5.0, 20.0, 2, 4))
     shutdown_grace_seconds: float = 4.0
 
 
@@ -169,7 +172,7 @@ class Daemon:
     ) -> None:
         self.clock = ProcessClock(clock)
         self.disk = disk
-        self.table = Table()
+        self.table = Table(lambda hosts: self._connections.keep_only(hosts))
         self.accepts = False
         self.is_stopping = False
         self._settings = settings
@@ -183,12 +186,14 @@ class Daemon:
             lane=lambda _name, _reactor: ClockLane(self.clock, lane_seconds),
         )
         self._board = Board(self.clock)
-        self._caller = Caller(
+        self._connections = Connections(
             plain(),
             settings.connect_timeout_seconds,
             lambda host, _limit: endpoint(self, host),
             self.clock,
+            settings.pool,
         )
+        self._caller = Caller(self._connections, self.clock)
         self.dispatcher = Dispatcher(
             store=self._store,
             board=self._board,
@@ -230,12 +235,14 @@ class Daemon:
         self._board.close()
         await self.dispatcher.stop(self._settings.shutdown_grace_seconds)
         await deferLater(self.clock, 0.05)
+        self._caller.stop()
         self.clients.close()
         await self._store.close()
 
     def reload(self, settings: Settings) -> None:
         """Put other settings in force, as a reload does."""
         self._settings = settings
-        self._caller.connect_timeout_seconds = settings.connect_timeout_seconds
+        self._connections.connect_timeout_seconds = settings.connect_timeout_seconds
+        self._connections.pool.settings = settings.pool
         self.dispatcher.settings = settings.calls
         self.clients.settings = settings.clients

@@ -66,11 +66,17 @@ class _Connection:
 class _Plain:
     """What :class:`~harpcaller.call.context.AgentTLS` is for a connection."""
 
+    def __init__(self, context: _Context) -> None:
+        self.context = context
+
     def clientConnectionForTLS(self, _protocol: object) -> Any:
         return _Connection()
 
     def objection(self) -> str | None:
         return None
+
+    def has_expired(self) -> bool:
+        return False
 
     def remember(self) -> None:
         pass
@@ -78,7 +84,7 @@ class _Plain:
 
 class _Context:
     def connection(self, _host: Host) -> _Plain:
-        return _Plain()
+        return _Plain(self)
 
 
 def plain() -> AgentContext:

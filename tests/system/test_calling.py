@@ -18,8 +18,10 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 
 from harpcaller.call.caller import Caller
+from harpcaller.call.connections import Connections
 from harpcaller.call.context import AgentContext
 from harpcaller.call.endpoint import endpoint_to
+from harpcaller.call.pool import PoolSettings
 from harpcaller.call.trust import Trust
 from harpcaller.interfaces import Host, Limits
 from harpcaller.testing.agent import (
@@ -52,12 +54,14 @@ class CallingCase(TestCase):
         self.caller = self.make_caller()
 
     def make_caller(self, connect_timeout: float = 10) -> Caller:
-        return Caller(
+        connections = Connections(
             AgentContext(self.trust, time.time),
             connect_timeout,
             lambda host, limit: endpoint_to(reactor, host, limit),
             reactor,
+            PoolSettings(),
         )
+        return Caller(connections, reactor)
 
     def listen(self, interface: str = "127.0.0.1") -> int:
         factory: Any = over_tls(self.agent, self.tls, reactor)
