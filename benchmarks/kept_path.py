@@ -25,6 +25,8 @@ CONCURRENCY = 50
 THAN = "bare Twisted client"
 #: What a submission may take besides a sync, in milliseconds.
 ALLOWANCE_MS = 2.0
+#: How much later than it should a call may begin without a word, in milliseconds.
+LATE_MS = 10.0
 
 
 def main() -> None:
@@ -67,6 +69,10 @@ def at_half(report: Report, here: World, most: float) -> str:
         time.sleep(seconds / 4)
     with syncing(here) as syncs:
         found = run("benchmarks.load", "rate", here.port, most / 2, seconds)
+    if found["late_ms"] > LATE_MS:
+        report.note(
+            f"calls began up to {found['late_ms']:.0f} ms late: the clients' process waited"
+        )
     report.table(
         f"{most / 2:,.0f} calls a second for {seconds:g} s, milliseconds",
         [
