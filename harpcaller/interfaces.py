@@ -79,11 +79,11 @@ class IJobStore(Interface):
     def close() -> Deferred[None]:
         """Write everything down and give the store up."""
 
-    def add(job_id: JobId, fact: Fact) -> Deferred[None]:
-        """Write down what happened.
+    def add(job_id: JobId, *facts: Fact) -> Deferred[None]:
+        """Write down what happened; if more than one thing did, they are records.
 
         The facts of one job are kept in the order of the calls; the first is
-        :class:`Submitted`.  Fires when the fact is as durable as the settings ask for.
+        :class:`Submitted`.  Fires when they are as durable as the settings ask for.
         """
 
     def call(job_id: JobId) -> Deferred[Call]:
@@ -214,8 +214,8 @@ class ICallSink(Interface):
     def resumable() -> None:
         """Hear that the agent keeps the call; before the first record, once."""
 
-    def record(data: Raw) -> Deferred[None]:
-        """Take a record; fires when it is stored, which is when the next is wanted.
+    def record(*data: Raw) -> Deferred[None]:
+        """Take records; fires when they are stored, which is when the next are wanted.
 
         A caller holds back an agent that is far ahead of this.
         """

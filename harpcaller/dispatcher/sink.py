@@ -33,12 +33,13 @@ class JobSink:
             # A failure is that of the records and the end that follow, too.
             _ = stored.addCallbacks(lambda _: self._kept(self._job), _is_told_later)
 
-    def record(self, data: Raw) -> Deferred[None]:
-        """Store a record, unless the job has ended."""
-        fact = self._job.life.said(self._now(), data)
-        if fact is None:
+    def record(self, *data: Raw) -> Deferred[None]:
+        """Store records, unless the job has ended."""
+        now, said = self._now(), self._job.life.said
+        facts = [fact for each in data if (fact := said(now, each)) is not None]
+        if not facts:
             return succeed(None)
-        return self._store.add(self._job.job_id, fact).addCallback(self._stored)
+        return self._store.add(self._job.job_id, *facts).addCallback(self._stored)
 
     def _stored(self, _: None) -> None:
         self._job.stored()

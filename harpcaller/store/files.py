@@ -22,6 +22,7 @@ from harpcaller.store.layout import job_path
 from harpcaller.store.records import (
     END,
     PLACE_BYTES,
+    RECORD,
     RESUMABLE,
     START,
     BadLine,
@@ -332,7 +333,7 @@ def page(content: Content, since: int, *, most_records: int, most_bytes: int) ->
                 break
             data = content.line_at(offset)
             end = len(data)
-        if place(data[begin : begin + PLACE_BYTES]) == END:
+        if not data.startswith(RECORD, begin) and place(data[begin : begin + PLACE_BYTES]) == END:
             break
         record = parse_record(data[begin:end])
         if record.number != since + len(records):

@@ -64,8 +64,8 @@ class _Ticket:
     """What is to be done when an entry is written, or can't be."""
 
     job: LivingJob | None
-    fact: Fact | None
-    line: bytes
+    facts: Sequence[Fact]
+    lines: bytes
     done: Deferred[None] | None
 
 
@@ -263,26 +263,27 @@ class FileJobStore:
 
     # --- Writing -------------------------------------------------------------------------
 
-    def add(self, job_id: JobId, fact: Fact) -> Deferred[None]:
+    def add(self, job_id: JobId, *facts: Fact) -> Deferred[None]:
         """See :meth:`IJobStore.add`.
 
         It can't be cancelled: what is on its way to the disk gets there.
         """
         try:
-            return self._add(self._opened(), job_id, fact)
+            return self._add(self._opened(), job_id, facts)
         except (StorageError, InvalidJobId, ValueError) as error:
             return fail(error)
         except OSError as error:
             return fail(StorageError(f"the store can't be read: {error.strerror}"))
 
-    def _add(self, rooms: _Rooms, job_id: JobId, fact: Fact) -> Deferred[None]:
+    def _add(self, rooms: _Rooms, job_id: JobId, facts: Sequence[Fact]) -> Deferred[None]:
         job = rooms.shelf.get(job_id)
+        fact = facts[0]
         if isinstance(fact, Submitted):
             if job is not None or rooms.shelf.has_file(job_id):
                 raise ValueError(f"the job {job_id} was submitted before")
-            line = head_line(job_id, self._serial, fact)
+            lines = [head_line(job_id, self._serial, fact)]
             job = LivingJob(job_id, self._serial)
-            job.accept(fact)
+            job.accept(facts)
             self._serial += 1
             rooms.shelf.put(job)
         elif job is None:
@@ -291,17 +292,19 @@ class FileJobStore:
         else:
             if job.is_lossy and isinstance(fact, Recorded):
                 raise StorageError("an earlier record of the job couldn't be written")
-            line = fact_line(fact)
-            job.accept(fact)
-        written = entry(job_id, job.accepted, line)
-        job.accepted += len(line)
-        if self._durability == "end" and isinstance(fact, Recorded):
-            rooms.journal.add(written, _Ticket(job, fact, line, None), sync=False)
-            return succeed(None)
-        done: Deferred[None] = Deferred()
+            lines = [fact_line(each) for each in facts]  # type: ignore[arg-type]  # see accept
+            job.accept(facts)
+        entries = []
+        for line in lines:
+            entries.append(entry(job_id, job.accepted, line))
+            job.accepted += len(line)
+        done: Deferred[None] | None = Deferred()
         sync = self._durability != "none"
-        rooms.journal.add(written, _Ticket(job, fact, line, done), sync=sync)
-        return done
+        if self._durability == "end" and isinstance(fact, Recorded):
+            done, sync = None, False
+        ticket = _Ticket(job, facts, b"".join(lines), done)
+        rooms.journal.add(b"".join(entries), ticket, sync=sync)
+        return succeed(None) if done is None else done
 
     def _synced(self) -> Deferred[None]:
         """Wait until nothing that can be read waits for a sync; it may be filed then."""
@@ -313,7 +316,7 @@ class FileJobStore:
     def _written(self, rooms: _Rooms) -> Deferred[None]:
         """Wait until all that was added before is durable in the journal."""
         done: Deferred[None] = Deferred()
-        rooms.journal.add(b"", _Ticket(None, None, b"", done), sync=True)
+        rooms.journal.add(b"", _Ticket(None, (), b"", done), sync=True)
         return done
 
     def _announce_pruned(self, jobs: Sequence[tuple[JobId, int]]) -> Deferred[None]:
@@ -322,9 +325,9 @@ class FileJobStore:
         done: Deferred[None] = Deferred()
         for job_id, serial in jobs[:-1]:
             written = entry(job_id, 0, pruned_line(serial))
-            rooms.journal.add(written, _Ticket(None, None, b"", None), sync=False)
+            rooms.journal.add(written, _Ticket(None, (), b"", None), sync=False)
         job_id, serial = jobs[-1]
-        ticket = _Ticket(None, None, b"", done)
+        ticket = _Ticket(None, (), b"", done)
         rooms.journal.add(entry(job_id, 0, pruned_line(serial)), ticket, sync=True)
         return done
 
@@ -332,9 +335,9 @@ class FileJobStore:
         rooms = self._rooms
         assert rooms is not None
         for ticket in tickets:
-            if ticket.job is not None and ticket.fact is not None:
-                rooms.shelf.keep(ticket.job, ticket.fact, ticket.line)
-                _tell_index(rooms.index, ticket.job, ticket.fact)
+            if ticket.job is not None:
+                rooms.shelf.keep(ticket.job, ticket.facts, ticket.lines)
+                _tell_index(rooms.index, ticket.job, ticket.facts[0])
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.done.callback(None)
@@ -359,9 +362,9 @@ class FileJobStore:
         rooms = self._rooms
         assert rooms is not None
         for ticket in tickets:
-            if ticket.job is not None and ticket.fact is not None:
-                ticket.job.take_back(ticket.fact)
-                if isinstance(ticket.fact, Submitted):
+            if ticket.job is not None:
+                ticket.job.take_back(ticket.facts[0])
+                if isinstance(ticket.facts[0], Submitted):
                     rooms.shelf.drop(ticket.job)
         text = getattr(error, "strerror", None) or str(error)
         for ticket in tickets:

@@ -6,6 +6,8 @@ here touches the disk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from harpcaller.facts import Ended, Fact, Recorded, Resumable, Started, Submitted
@@ -66,22 +68,23 @@ class LivingJob:
         """How many bytes of the job can be read."""
         return self.filed + len(self.tail)
 
-    def accept(self, fact: Fact) -> None:
-        """Check that a fact can come next; the caller adds its length to ``accepted``.
+    def accept(self, facts: Sequence[Fact]) -> None:
+        """Check that a fact can come next, or records; the caller counts their length.
 
         Raises:
-            ValueError: It can't, which is a bug of who told it.
+            ValueError: One can't, which is a bug of who told it; none is accepted then.
         """
+        if len(facts) != 1:
+            self._accept_records(facts)
+            return
+        (fact,) = facts
         if self._has_ended:
             raise ValueError(f"the job {self.job_id} has ended, but has news: {_name(fact)}")
         if isinstance(fact, Submitted):
             if self.accepted:
                 raise ValueError(f"the job {self.job_id} was submitted before")
         elif isinstance(fact, Recorded):
-            if fact.record.number != self._next_record:
-                number = fact.record.number
-                raise ValueError(f"the job {self.job_id}: record {number} is out of place")
-            self._next_record += 1
+            self._accept_records(facts)
         elif isinstance(fact, Started):
             if self._has_started or self._next_record:
                 raise ValueError(f"the job {self.job_id} started before")
@@ -93,11 +96,23 @@ class LivingJob:
         else:
             self._has_ended = True
 
-    def keep(self, fact: Fact, line: bytes) -> None:
-        """Note that a fact is durable."""
-        self.tail += line
+    def _accept_records(self, facts: Sequence[Fact]) -> None:
+        number = self._next_record
+        for fact in facts:
+            if not isinstance(fact, Recorded) or self._has_ended:
+                raise ValueError(f"the job {self.job_id} can't take this now: {_name(fact)}")
+            if fact.record.number != number:
+                odd = fact.record.number
+                raise ValueError(f"the job {self.job_id}: record {odd} is out of place")
+            number += 1
+        self._next_record = number
+
+    def keep(self, facts: Sequence[Fact], lines: bytes) -> None:
+        """Note that a fact is durable, or records."""
+        self.tail += lines
+        fact = facts[0]
         if isinstance(fact, Recorded):
-            self.records += 1
+            self.records += len(facts)
         elif isinstance(fact, Started):
             self.started_at = fact.at
         elif isinstance(fact, Resumable):

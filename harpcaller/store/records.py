@@ -27,7 +27,7 @@ never acknowledged, and is cut off on recovery.
 from __future__ import annotations
 
 import re
-from math import isfinite
+from math import inf, isfinite
 
 from harpcaller.facts import Ended, Recorded, Resumable, Started
 from harpcaller.wire.client_answers import Record
@@ -58,7 +58,11 @@ DEPTH = MAX_DEPTH + 16
 _place = re.compile(
     rb'\{"(?:packet":([0-9]{1,19}),"t|(start":)|(resumable":)|(end":)|(harpcaller_job":))'
 ).match
-_record = re.compile(rb'\{"packet":([0-9]{1,19}),"time":(-?[0-9][-+.eE0-9]{0,40}),"data":').match
+#: How a record's line begins.
+RECORD = b'{"packet":'
+_record = re.compile(
+    RECORD + rb'([0-9]{1,19}),"time":(-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?),"data":'
+).match
 
 #: How many bytes of a line :func:`place` and :func:`parse_time` need to see.
 PLACE_BYTES = 64
@@ -147,6 +151,12 @@ def place(beginning: bytes) -> int:
     return START if start else RESUMABLE if resumable else END if end else HEAD
 
 
+def _time_of(text: bytes) -> float:
+    """Read a time that is written as JSON has it."""
+    time = float(text) if len(text) < 40 else inf
+    return time if isfinite(time) else as_time(Raw(text), "time")  # which tells what is wrong
+
+
 def parse_record(line: bytes) -> Record:
     """Read a record's line, with its newline or without.
 
@@ -160,7 +170,7 @@ def parse_record(line: bytes) -> Record:
     data = line[found.end() : -1]
     try:
         check(data)
-        return Record(int(found[1]), Raw(data), as_time(Raw(found[2]), "time"))
+        return Record(int(found[1]), Raw(data), _time_of(found[2]))
     except (NotJSON, BadField) as error:
         raise BadLine(f"record {int(found[1])}: {error}") from None
 

@@ -98,11 +98,12 @@ class Shelf:
 
     # --- Filing --------------------------------------------------------------------------
 
-    def keep(self, job: LivingJob, fact: Fact, line: bytes) -> None:
-        """Note that a fact is durable; :meth:`file_due` may then have work."""
-        job.keep(fact, line)
+    def keep(self, job: LivingJob, facts: Sequence[Fact], lines: bytes) -> None:
+        """Note that a fact is durable, or records; :meth:`file_due` may then have work."""
+        job.keep(facts, lines)
         self._tailed[job.job_id] = job
-        self._bytes += len(line)
+        self._bytes += len(lines)
+        fact = facts[0]
         if isinstance(fact, Ended):
             self._due.append(job)
             if isinstance(fact.ending, Returned):  # others may be written a little differently

@@ -54,7 +54,7 @@ class _Write:
     """A write that waits for its release."""
 
     job_id: JobId
-    fact: Fact
+    facts: Sequence[Fact]
     fails: bool
     done: Deferred[None]
 
@@ -129,13 +129,13 @@ class MemoryJobStore:
         self.release()
         return execute(self._close)
 
-    def add(self, job_id: JobId, fact: Fact) -> Deferred[None]:
+    def add(self, job_id: JobId, *facts: Fact) -> Deferred[None]:
         """See :meth:`IJobStore.add`."""
         fails = self._failures > 0
         if fails:
             self._failures -= 1
         done: Deferred[None] = Deferred()
-        write = _Write(job_id, fact, fails, done)
+        write = _Write(job_id, facts, fails, done)
         if self._held or self._waiting:
             self._waiting.append(write)
         else:
@@ -201,11 +201,12 @@ class MemoryJobStore:
                 raise StorageError("the store is not open")
             if write.fails:
                 raise StorageError("the store was told to fail")
-            self._keep(write.job_id, write.fact)
+            for fact in write.facts:
+                self._keep(write.job_id, fact)
         except (StorageError, InvalidJobId, ValueError) as error:
             write.done.errback(error)
             return
-        self.facts.append((write.job_id, write.fact))
+        self.facts += [(write.job_id, fact) for fact in write.facts]
         write.done.callback(None)
 
     def _keep(self, job_id: JobId, fact: Fact) -> None:

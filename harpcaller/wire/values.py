@@ -219,7 +219,7 @@ def value_at(text: str, position: int) -> tuple[Raw, int]:
     return _on_one_line(text[position:end]), end
 
 
-def check(data: bytes) -> Raw:
+def check(data: bytes, *, max_depth: int = MAX_DEPTH) -> Raw:
     """Check that the bytes are one JSON value and give them back, outer space cut off.
 
     Newlines in it become spaces, so that it fits into a line.
@@ -227,7 +227,7 @@ def check(data: bytes) -> Raw:
     Raises:
         NotJSON: They aren't.
     """
-    text = text_of(data).strip(" \t\r\n")
+    text = text_of(data, max_depth=max_depth).strip(" \t\r\n")
     try:
         _, end = _scan(text, 0)
     except (StopIteration, ValueError, RecursionError):

@@ -58,10 +58,10 @@ class FakeSink:
     def resumable(self) -> None:
         self.kept += 1
 
-    def record(self, data: Raw) -> Deferred[None]:
+    def record(self, *data: Raw) -> Deferred[None]:
         if self.fault is not None:
             raise self.fault
-        self.records.append(data)
+        self.records += data
         if not self.held:
             return succeed(None)
         stored: Deferred[None] = Deferred()

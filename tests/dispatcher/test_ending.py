@@ -233,11 +233,11 @@ class _BuggyStore(MemoryJobStore):
 
     bug = False
 
-    def add(self, job_id: JobId, fact: Fact) -> Deferred[None]:
-        if self.bug and isinstance(fact, Ended):
+    def add(self, job_id: JobId, *facts: Fact) -> Deferred[None]:
+        if self.bug and isinstance(facts[0], Ended):
             self.bug = False
             return fail(ZeroDivisionError("bug"))
-        return super().add(job_id, fact)
+        return super().add(job_id, *facts)
 
 
 class CancelTests(DispatcherCase):

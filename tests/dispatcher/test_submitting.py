@@ -431,6 +431,6 @@ class _DamagedStore(MemoryJobStore):
 class _BuggyStore(MemoryJobStore):
     """A store that adds nothing, until the test says what goes wrong."""
 
-    def add(self, job_id: JobId, fact: Fact) -> Deferred[None]:
+    def add(self, job_id: JobId, *facts: Fact) -> Deferred[None]:
         self.adding: Deferred[None] = Deferred()
         return self.adding

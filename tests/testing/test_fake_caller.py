@@ -32,8 +32,8 @@ class Sink:
     def resumable(self) -> None:
         self.kept += 1
 
-    def record(self, data: Raw) -> Deferred[None]:
-        self.taken.append((data, Deferred()))
+    def record(self, *data: Raw) -> Deferred[None]:
+        self.taken.append((b"".join(data), Deferred()))
         return self.taken[-1][1]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -36,7 +36,7 @@ from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Cancelled, Failed, Raised, Returned
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 from harpcaller.wire.values import Raw
-from tests.wire.strategies import mangled, pieces, raws, words
+from tests.wire.strategies import mangled, pieces, raws, texts, words
 from tests.wire.test_ending import endings
 
 job_ids = words.filter(lambda word: 1 <= len(word) <= 64).map(JobId)
@@ -219,6 +219,36 @@ class MessageTests(SynchronousTestCase):
         ]:
             error = self.assertRaises(ProtocolError, decode_message, text.encode())
             self.assertTrue(error.message.startswith(f"the agent's message{said}"), error.message)
+
+    @given(
+        mangled(
+            st.builds(
+                '{{"stream":{}{}}}'.format,
+                texts,
+                st.sampled_from(
+                    ["", ',"n":0', ',"n":17', ',"n":01', ',"n":-1', ', "n":3', ',"n":1.0']
+                )
+                | st.integers(0, 2**70).map(',"n":{}'.format)
+                | st.builds(
+                    ',"{}":{}'.format, st.sampled_from(["n", "m", "stream", "result"]), texts
+                ),
+            ).map(str.encode)
+        )
+    )
+    @example(b'{"stream":' + b"[" * 499 + b"]" * 499 + b"}")
+    @example(b'{"stream":' + b"[" * 500 + b"]" * 500 + b"}")
+    @example(b'{"stream":1,"n":1,"n":2}')
+    @example(b'{"stream":{"a":1,"n":2}}')
+    @example(b'{"stream":"a,\\"n\\":2}')
+    def test_records_in_any_spelling(self, line: bytes) -> None:
+        """A record is the same, or refused, whether it is written as agents do or otherwise."""
+        read: list[object] = []
+        for spelling in (line, line.replace(b"{", b"{ ", 1)):
+            try:
+                read.append(decode_message(spelling))
+            except ProtocolError:
+                read.append(None)
+        self.assertEqual(read[0], read[1])
 
     @given(mangled(messages.map(encode_message)))
     def test_any_bytes(self, line: bytes) -> None:
