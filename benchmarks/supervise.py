@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from benchmarks import weigh
@@ -139,8 +140,12 @@ class Tree:
         self._process = subprocess.Popen(
             [str(programs / "svscan"), str(self.services)], env={**os.environ, "PATH": path}
         )
-        for name in self.names:
-            self.wait_up(name)
+        try:
+            for name in self.names:
+                self.wait_up(name)
+        except BaseException:
+            self._process.kill()
+            raise
         self.all_up_seconds = time.perf_counter() - started
 
     def pid(self, name: str) -> int:
@@ -233,26 +238,24 @@ def restarts(report: Report, folder: Path, ours: Path) -> str:
     By turns, so that what else the machine does hits both.
     """
     rounds = report.pick(20, 5, 1)
-    trees = {
-        side: Tree(folder / f"restarts-{side}", programs, 1)
-        for side, programs in (("theirs", ORIGINAL), ("ours", ours))
-    }
-    rows: dict[str, dict[str, list[float]]] = {
-        side: {what: [] for what in RESTARTS} for side in trees
-    }
-    pids = {side: tree.supervisors()[-1] for side, tree in trees.items()}
-    spent = {side: weigh.fine_processor_seconds(pid) for side, pid in pids.items()}
-    for _ in range(rounds):
-        for what, begin in RESTARTS.items():
-            time.sleep(SETTLED)
-            for side, tree in trees.items():
-                rows[side][what].append(tree.wait_up(tree.names[0], begin(tree)))
-    own = [
-        1000 * (weigh.fine_processor_seconds(pid) - spent[side]) / (len(RESTARTS) * rounds)
-        for side, pid in pids.items()
-    ]
-    for tree in trees.values():
-        tree.close()
+    rows: dict[str, dict[str, list[float]]] = {}
+    with ExitStack() as opened:
+        trees = {
+            side: opened.enter_context(closing(Tree(folder / f"restarts-{side}", programs, 1)))
+            for side, programs in (("theirs", ORIGINAL), ("ours", ours))
+        }
+        rows = {side: {what: [] for what in RESTARTS} for side in trees}
+        pids = {side: tree.supervisors()[-1] for side, tree in trees.items()}
+        spent = {side: weigh.fine_processor_seconds(pid) for side, pid in pids.items()}
+        for _ in range(rounds):
+            for what, begin in RESTARTS.items():
+                time.sleep(SETTLED)
+                for side, tree in trees.items():
+                    rows[side][what].append(tree.wait_up(tree.names[0], begin(tree)))
+        own = [
+            1000 * (weigh.fine_processor_seconds(pid) - spent[side]) / (len(RESTARTS) * rounds)
+            for side, pid in pids.items()
+        ]
     table: list[dict[str, Cell]] = []
     for what, theirs in rows["theirs"].items():
         mine = rows["ours"][what]
@@ -290,10 +293,9 @@ def memory(report: Report, folder: Path, ours: Path) -> str:
     for side, programs in (("theirs", ORIGINAL), ("ours", ours)):
         weights = []
         for count in (few, few + more):
-            tree = Tree(folder / f"memory-{side}-{count}", programs, count)
-            time.sleep(SETTLED)
-            weights.append([weigh.memory(pid) for pid in tree.supervisors()])
-            tree.close()
+            with closing(Tree(folder / f"memory-{side}-{count}", programs, count)) as tree:
+                time.sleep(SETTLED)
+                weights.append([weigh.memory(pid) for pid in tree.supervisors()])
             rows.append(
                 {
                     "": f"{side}, {count}",

@@ -125,10 +125,10 @@ class Supervised:
             self._folder.admit()
             self._around.loop.watch(self._folder.control, self._commanded)
         except OSError as error:
-            self._folder.close()
+            self._let_go()
             raise Unusable(f"unable to read {self.name}/supervise/control", error) from None
         except Unusable:
-            self._folder.close()
+            self._let_go()
             raise
         if not normally_down:
             self._tell(events.UpWanted())
@@ -239,12 +239,16 @@ class Supervised:
         )
 
     def _quit(self) -> None:
+        self._around.loop.unwatch(self._folder.control)
+        self._let_go()
+        self._ended()
+
+    def _let_go(self) -> None:
+        """Touch the folder no more: its descriptor will be another's."""
         for timer in (self._timer, self._retry, self._rewrite):
             if timer is not None:
                 timer.cancel()
-        self._around.loop.unwatch(self._folder.control)
         self._folder.close()
-        self._ended()
 
     # --- its process ------------------------------------------------------------------------
 

@@ -133,6 +133,16 @@ class RefusalTests(FakeWorld):
         self.assertEqual(warned, len(self.warnings))
         status.rmdir()
 
+    def test_status_is_not_tried_again_where_it_never_began(self) -> None:
+        """The folder was let go of: its descriptor may be another's by now."""
+        for name in ("ok", "status"):
+            (self.make("it") / "supervise" / name).mkdir(parents=True)
+        self.assertRaises(Unusable, self.supervised, "it")
+        warned = len(self.warnings)
+        self.assertEqual(1, warned)
+        self.loop.pass_time(2 * REWRITE)
+        self.assertEqual(warned, len(self.warnings))
+
 
 class ClockTests(FakeWorld):
     def test_set_clock_changes_no_wait(self) -> None:
