@@ -165,7 +165,7 @@ class Loop:
         """Wait until there is what a turn may need; not for ever, nor again if that was in vain."""
         for _ in range(1 if self._is_short else _LOOKS):
             with suppress(OSError, MemoryError):
-                mmap.mmap(-1, _A_TURN).close()
+                mmap.mmap(-1, _A_TURN, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
                 self._is_short = False
                 return
             self._tell_shortage()

@@ -77,6 +77,8 @@ class TreeTests(FakeWorld):
         self.loop.pass_time(2.0)
         self.loop.dies(min(self.loop.children), ENDED)
         self.assertEqual(begun + 1, len(self.door.started))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        self.assertFalse(self.tree.has_room())
 
     def test_end_comes_before_the_rest(self) -> None:
         """What hasn't been begun when all is to end isn't begun any more."""
