@@ -226,6 +226,7 @@ class Tree:
         elif entry.is_present:
             return  # a second name for it
         entry.is_present = True
+        entry.name = name  # it may have another than before
         entry.keep()
 
     def has_room(self) -> bool:

@@ -173,6 +173,20 @@ class TreeTests(FakeWorld):
         self.tree.scan()
         self.assertEqual(1, len(self.loop.watched))
 
+    def test_renamed_service_is_taken_again(self) -> None:
+        """It is the same service under its new name, also when its supervision begins anew."""
+        self.make("it")
+        self.tree.scan()
+        (self.root / "it").rename(self.root / "other")
+        self.tree.scan()
+        self.assertEqual(["it/run"], self.started())
+        self.command("other", "dx")
+        self.loop.dies(min(self.loop.children), ENDED)
+        self.loop.pass_time(2.0)
+        self.tree.scan()
+        self.assertEqual(["it/run", "other/run"], self.started())
+        self.assertEqual([], self.complaints)
+
     def test_others_wait_for_what_changes(self) -> None:
         """What needs another starts as soon as that is up, without waiting for its look."""
         self.make("a-web", needs__db="")
