@@ -203,9 +203,16 @@ class Battle:
         self.agent = self.world.start_agent()
 
     def _lose_hosts(self) -> None:
-        self._hosts.write_bytes(b"")
+        """Let the registry's script print nothing, nonsense, or fail, which changes nothing."""
+        printed = self._random.choice((b"", b'{"hostname":1}\n}{\n', None))
+        if printed is None:
+            self._hosts.unlink()
+        else:
+            self._hosts.write_bytes(printed)
         self.world.harpcallerd("hosts-refresh")
         self._pause()
+        if self._random.random() < 0.3:
+            self._kill()
         self._hosts.write_bytes(self._entry)
         self.world.harpcallerd("hosts-refresh")
 
