@@ -9,6 +9,7 @@ called from any thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from contextlib import suppress
@@ -148,7 +149,7 @@ class RealDisk:
 
     def write_at(self, path: str, offset: int, data: bytes, *, create: bool = True) -> None:
         """See :class:`Disk`."""
-        flags = os.O_WRONLY | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC  # which would be for a pipe, too
         handle = self._system.open(path, flags | (os.O_CREAT if create else 0), 0o600)
         try:
             written = self._system.pwrite(handle, data, offset)
@@ -158,16 +159,21 @@ class RealDisk:
             self._system.close(handle)
 
     def open(self, path: str) -> int:
-        """See :class:`Disk`."""
-        return self._system.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        """See :class:`Disk`; where a named pipe lies in a file's place, nobody waits for it."""
+        return self._system.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def length(self, handle: int) -> int:
         """See :class:`Disk`."""
         return self._system.length(handle)
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
-        """See :class:`Disk`."""
-        data = self._system.pread(handle, size, offset)
+        """See :class:`Disk`; in what lies in a file's place and is none, there is nothing."""
+        try:
+            data = self._system.pread(handle, size, offset)
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ESPIPE):
+                return b""
+            raise
         while data and len(data) < size:
             more = self._system.pread(handle, size - len(data), offset + len(data))
             if not more:

@@ -58,7 +58,8 @@ class Ledger:
         self.finding = self._open(identity, first, last)
 
     def _open(self, identity: str | None, first: int, last: int) -> Finding | None:
-        if not os.path.exists(self._path):
+        # SQLite would wait for ever for what a named pipe has to say.
+        if not os.path.isfile(self._path):
             return Finding("index_missing", INDEX, "there is no index")
         try:
             self._connection = read_only(self._path)

@@ -109,7 +109,9 @@ def recover(
     index.adopt(identity, replayed.first, replayed.last)
     for serial in replayed.pruned.values():
         index.remove(serial)
-    living = _living(disk, directory, replayed, log)
+    if replayed.living is None or not (replayed.segments or index.is_complete):
+        _look_at_every_job(disk, directory, replayed, log)
+    living = replayed.living or {}
     found: list[Summary] = []
     unread: list[JobId] = []
     for job_id in {**living, **replayed.touched}:
@@ -140,10 +142,12 @@ def recover(
     )
 
 
-def _living(disk: Disk, directory: str, replayed: Replayed, log: EventLog) -> dict[JobId, None]:
-    if replayed.living is not None:
-        return replayed.living
-    # No list of living jobs: a new store, or one whose journal was lost.
+def _look_at_every_job(disk: Disk, directory: str, replayed: Replayed, log: EventLog) -> None:
+    """Find out what the journal doesn't tell: which jobs live, or which number is the next.
+
+    Without a list of living jobs it is a new store, or one whose journal was lost. Without a
+    segment the daemon before us died while the disk was full, and took back the only one.
+    """
     log.info("store.looking_at_every_job")
     found: dict[JobId, None] = {}
     for job_id in all_jobs(disk, directory):
@@ -155,7 +159,8 @@ def _living(disk: Disk, directory: str, replayed: Replayed, log: EventLog) -> di
         replayed.serial = max(replayed.serial, serial + 1)
         if end is None:
             found[job_id] = None
-    return found
+    if replayed.living is None:
+        replayed.living = found
 
 
 def _serial_and_end(content: Content) -> tuple[int, float | None]:

@@ -5,6 +5,7 @@ Symbolic links are followed: somebody may have moved a part of a store to anothe
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -157,8 +158,10 @@ class Premises:
     def _stat(self, path: str) -> os.stat_result | None:
         try:
             return os.stat(f"{self._directory}/{path}")
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                return None
+            raise
 
     def _expect(
         self, path: str, found: os.stat_result, is_it: object, what: str

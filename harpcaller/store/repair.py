@@ -129,7 +129,12 @@ def _steps(check: Check, salvage: Salvage) -> tuple[dict[int, str], bool]:
 
 @contextmanager
 def _held(disk: Disk, directory: str) -> Iterator[None]:
-    handle = take_lock(disk, directory)
+    try:
+        handle = take_lock(disk, directory)
+    except IsADirectoryError:
+        # It lies in the lock's place; no daemon runs with that, and it is moved away soon.
+        yield
+        return
     try:
         yield
     finally:

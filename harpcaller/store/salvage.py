@@ -7,6 +7,7 @@ interrupted at any place and done again.  What the steps leave to do is done by 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
@@ -117,7 +118,8 @@ class Salvage:
 
     def _give(self, path: str) -> None:
         if os.geteuid() == 0:
-            os.chown(path, *self._owner)
+            # Whoever may write here could have laid a link to anything.
+            os.chown(path, *self._owner, follow_symlinks=False)
 
     def _path(self, finding: Finding) -> str:
         return f"{self._directory}/{finding.path}"
@@ -197,8 +199,19 @@ class Salvage:
 
     def _permissions(self, finding: Finding) -> None:
         path = self._path(finding)
-        os.chmod(path, 0o700 if stat.S_ISDIR(os.stat(path).st_mode) else 0o600)
-        self._give(path)
+        if os.path.islink(path):
+            raise OSError(errno.EPERM, "it is a link, and what that leads to is left alone", path)
+        mode = 0o700 if stat.S_ISDIR(os.stat(path).st_mode) else 0o600
+        if os.geteuid() != 0:
+            os.chmod(path, mode)
+            return
+        # By its handle, lest it become a link to something else meanwhile.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.fchmod(handle, mode)
+            os.fchown(handle, *self._owner)
+        finally:
+            os.close(handle)
 
     # --- Jobs' files -------------------------------------------------------------------------
 

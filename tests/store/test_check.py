@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+from collections.abc import Callable
 
 from harpcaller.errors import StorageError
 from harpcaller.store.check import Numbers
@@ -102,10 +103,11 @@ class LyingAroundTests(CheckCase):
         write_file(self.path("some/where/deep"), b"e")
         os.symlink("nowhere", self.path("link"))
         os.symlink("nowhere", self.path("aa/link"))
+        os.symlink("circle", self.path("circle"))
         self.close_up()
         before = self.told()
         self.found_and_repaired("stray")
-        kept = {"notes.txt", "aa-x", "aa-bb-y", "journal-z", "some", "link", "aa-link"}
+        kept = {"notes.txt", "aa-x", "aa-bb-y", "journal-z", "some", "link", "aa-link", "circle"}
         self.assertEqual(kept, {*self.names(DAMAGED)})
         self.assertEqual(before, self.told())
 
@@ -144,6 +146,50 @@ class LyingAroundTests(CheckCase):
         self.found_and_repaired("not_a_file", "index_has_no_file")
         self.assertEqual([job(3)], self.names(DAMAGED))
 
+    def test_directories_for_files(self) -> None:
+        """A directory in the place of any of the store's own files is moved away."""
+        before = self.told()
+        for name, others in (
+            (LOCK, ()),
+            (IDENTITY, ("index_foreign",)),
+            (INDEX, ("index_missing",)),
+        ):
+            with self.subTest(name=name):
+                os.unlink(self.path(name))
+                os.makedirs(self.path(name), 0o700)
+                self.found_and_repaired("not_a_file", *others)
+                self.assertTrue(os.path.isdir(self.path(f"{DAMAGED}/{name}")))
+                self.assertEqual(before, self.told())
+
+    def test_other_things_for_files(self) -> None:
+        """A named pipe or a directory in a file's place is moved away, and nobody waits for it."""
+        before = self.told()
+        for make in (os.mkfifo, os.mkdir):
+            self.put_in_place_of_files(make)
+        shutil.rmtree(self.path(DAMAGED))
+        del before[job(3)]
+        self.assertEqual(before, self.told([one for one in ALL if one != job(3)]))
+
+    def put_in_place_of_files(self, make: Callable[[str, int], None]) -> None:
+        """Put something else in the place of each kind of file, and see to it that it goes."""
+        for find, kind, others in (
+            (lambda: self.file_of(job(3)), "not_a_file", set()),
+            (lambda: self.path(INDEX), "not_a_file", {"index_missing"}),
+            (self.list_of_living, "stray", {"journal_missing"}),
+            (self.segment, "stray", set()),
+        ):
+            path = find()
+            with self.subTest(path=path):
+                if os.path.exists(path):
+                    os.unlink(path)
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                make(path, 0o700)
+                kinds = self.kinds()
+                self.assertIn(kind, kinds)
+                self.assertLessEqual(others, kinds)
+                self.assertEqual([], self.repair().remaining)
+                self.assertEqual([], self.check())
+
     def test_not_a_directory(self) -> None:
         """A file where the journal should be is moved away, and the journal begun anew."""
         shutil.rmtree(self.path(JOURNAL))
@@ -175,6 +221,26 @@ class LyingAroundTests(CheckCase):
         self.assertEqual(0o600, stat.S_IMODE(os.stat(self.file_of(job(1))).st_mode))
         self.assertEqual(0o700, stat.S_IMODE(os.stat(self.path(JOURNAL)).st_mode))
         self.assertEqual(before, self.told())
+
+    def test_links(self) -> None:
+        """What a link leads to may be anybody's: its mode and its owner are left alone."""
+        outside = os.path.abspath(self.mktemp())
+        os.rename(self.file_of(job(1)), outside)
+        os.symlink(outside, self.file_of(job(1)))
+        os.chmod(outside, 0o644)
+        stray = os.path.abspath(self.mktemp())
+        write_file(stray, b"precious")
+        os.symlink(stray, self.path("stray"))
+        if os.geteuid() == 0:
+            os.chown(outside, 12345, 12345)
+            os.chown(stray, 12345, 12345)
+        before = os.stat(outside), os.stat(stray)
+        self.assertEqual({"permissions", "stray"}, self.kinds())
+        ((_, reason),) = self.repair().remaining
+        self.assertIn("it is a link", reason)
+        for was, now in zip(before, (os.stat(outside), os.stat(stray)), strict=True):
+            self.assertEqual((was.st_mode, was.st_uid), (now.st_mode, now.st_uid))
+        self.assertTrue(os.path.islink(self.path(f"{DAMAGED}/stray")))
 
     def test_owner(self) -> None:
         """Files that root made are given to whom the store belongs; so is what a repair makes."""

@@ -58,6 +58,22 @@ class RecoveryTests(FileCase):
         self.submit(5)
         self.assertEqual([job(n) for n in range(6)], [one.job_id for one in self.listing()])
 
+    def test_serials_go_on_without_index_and_segment(self) -> None:
+        """A full disk takes the only segment back, the index is lost: no number is given twice."""
+        self.run_job(1)
+        self.close()
+        self.open()
+        self.disk.failing["append"] = errno.ENOSPC
+        self.failureResultOf(self.store.add(job(2), Submitted(call(), 10.0)), StorageError)
+        self.kill()
+        self.disk.recover()
+        self.assertEqual([], [name for name in self.journal() if name.endswith(".log")])
+        self.drop_index()
+        self.open()
+        self.let_turn()
+        self.submit(3)
+        self.assertEqual([job(1), job(3)], [one.job_id for one in self.listing()])
+
     def test_torn_at_every_byte(self) -> None:
         """Wherever the last entry is torn, what was before it stands, and it never happened."""
         self.submit(1)
