@@ -12,7 +12,7 @@ this module imports nothing that isn't there already.
 import sys
 
 from harpcaller.supervise.chain.inherited import put_back
-from harpcaller.supervise.messages import USED_WRONGLY, Ended, say
+from harpcaller.supervise.messages import USED_WRONGLY, Ended, say, show
 
 #: The tools, with their modules. None needs an installed package: links start Python without.
 TOOLS = {
@@ -88,12 +88,12 @@ def _harpsv(arguments: list[str]) -> int:
             make_links(directory, LINKED)
             return 0
         case ["--help" | "-h"]:
-            sys.stdout.write(HELP.format(tools=_in_columns(sorted(TOOLS))))
+            show("harpsv", HELP.format(tools=_in_columns(sorted(TOOLS))))
             return 0
         case ["--version"]:
             from harpcaller import __version__
 
-            sys.stdout.write(f"harpsv {__version__}\n")
+            show("harpsv", f"harpsv {__version__}\n")
             return 0
         case ["--link", *_]:
             what = "--link takes one directory"

@@ -80,6 +80,24 @@ def usage(tool: str, synopsis: str, exit_code: int = USED_WRONGLY) -> Ended:
     return Ended(f"{tool}: usage: {synopsis}", exit_code)
 
 
+def show(tool: str, text: str) -> None:
+    """Write text to standard output, with the bytes that names really have.
+
+    Args:
+        tool: Whose text it is.
+        text: Whole lines.
+
+    Raises:
+        Ended: It can't be written.
+    """
+    data = memoryview(os.fsencode(text))
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise fatal(tool, "unable to write output", error) from None
+
+
 def say(line: str) -> None:
     """Write a line to standard error, at once and with the bytes that names really have."""
     try:

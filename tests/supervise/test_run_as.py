@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from contextlib import redirect_stdout
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from harpcaller.supervise.chain.run_as import Wishes, main
+from harpcaller.supervise.chain.run_as import Wishes
 from harpcaller.supervise.messages import Ended
 
 
@@ -68,11 +65,3 @@ class WishesTests(SynchronousTestCase):
             (["--frobnicate", "p"], "illegal option -- frobnicate"),
         ]:
             self.assertIn(what, self.refused(*words))
-
-    def test_help(self) -> None:
-        """All options are listed."""
-        out = io.StringIO()
-        with redirect_stdout(out):
-            self.assertEqual(0, main(["--help"]))
-        for option in ("-e, --env-dir", "--stderr-to-stdout", "--locked"):
-            self.assertIn(option, out.getvalue())

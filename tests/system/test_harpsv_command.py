@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from harpcaller import __version__
 from harpcaller.supervise import harpsv
 from harpcaller.supervise.links import script
 from tests.system.chain_tools import SYSTEM_PATH, ChainCase, is_root
@@ -38,6 +39,18 @@ class WithoutLinksTests(ChainCase):
         self.assertEqual(111, code)
         self.assertIn(b"setuidgid: fatal: unable to ", err)
 
+    def test_help_lists_the_tools(self) -> None:
+        """All of them, with the links' option."""
+        code, text, err = self.harpsv("--help")
+        self.assertEqual((0, b""), (code, err))
+        for tool in (*harpsv.TOOLS, "--link DIR"):
+            self.assertIn(tool, text.decode())
+        self.assertEqual((0, text, b""), self.harpsv("-h"))
+
+    def test_version(self) -> None:
+        """It is the package's."""
+        self.assertEqual((0, f"harpsv {__version__}\n".encode(), b""), self.harpsv("--version"))
+
     def test_trouble(self) -> None:
         """They say what is wrong, and end with daemontools' codes."""
         os.mkfifo(self.work / "fifo")
@@ -52,6 +65,18 @@ class WithoutLinksTests(ChainCase):
             found, _, err = self.harpsv(*words)
             self.assertEqual(code, found, words)
             self.assertIn(what, err.decode())
+
+    def test_output_that_cannot_be_written(self) -> None:
+        """That is told in a line, and is no success."""
+        python = f"{sys.executable} -P -m harpcaller.supervise.harpsv"
+        for words in ("svstat .", "status .", "run-as --help", "--help", "--version"):
+            for where, why in ((">/dev/full", "out of disk space"), (">&-", "file descriptor not")):
+                outcome = self.run_tool(
+                    "/bin/sh", "-c", f"exec {python} {words} {where}", env=dict(os.environ)
+                )
+                self.assertEqual(111, outcome.code, (words, where, outcome.err))
+                self.assertIn(f": fatal: unable to write output: {why}", outcome.err.decode())
+                self.assertEqual(1, outcome.err.count(b"\n"))
 
     def test_leading_already(self) -> None:
         """Who leads a group goes on as it is."""

@@ -108,6 +108,13 @@ class RunAsTests(ChainCase):
         expected = b"run-as: fatal: unable to run no-such-program: file does not exist\n"
         self.assertEqual((111, b"", expected), outcome)
 
+    def test_help(self) -> None:
+        """All options are listed."""
+        outcome = self.run_as("--help")
+        self.assertEqual((0, b""), (outcome.code, outcome.err))
+        for option in (b"-e, --env-dir", b"--stderr-to-stdout", b"--locked"):
+            self.assertIn(option, outcome.out)
+
     def test_manual_page(self) -> None:
         """Whatever --help lists is explained."""
         page = PAGE.read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.system.supervise_trees import TreeCase
 
 #: How long there is none, in seconds.
-MEANWHILE = 1.5
+MEANWHILE = 0.5
 
 
 class NoMemoryTests(TreeCase):

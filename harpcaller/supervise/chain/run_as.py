@@ -6,12 +6,11 @@ of the options, the steps have one order: what root has to do, then what is the 
 
 import os
 import resource
-import sys
 
 from harpcaller.supervise.chain import accounts, envdir, setlock, setuidgid, softlimit
 from harpcaller.supervise.chain.execution import STARTED_WITH, become
 from harpcaller.supervise.chain.options import Options
-from harpcaller.supervise.messages import USED_WRONGLY, Ended, fatal
+from harpcaller.supervise.messages import USED_WRONGLY, Ended, fatal, show
 
 TOOL = "run-as"
 
@@ -116,7 +115,7 @@ def main(argv: list[str]) -> int:
     """Take all the steps, and become the program."""
     wishes = Wishes(argv)
     if "h" in wishes.last:
-        sys.stdout.write(HELP)
+        show(TOOL, HELP)
         return 0
     path = _set_environment(wishes)
     account = wishes.last.get("u")

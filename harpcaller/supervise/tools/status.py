@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 
-from harpcaller.supervise.messages import fatal, usage
+from harpcaller.supervise.messages import fatal, show, usage
 from harpcaller.supervise.tools.status_table import render, row
 from harpcaller.supervise.tools.svstat import look_at
 
@@ -22,8 +21,7 @@ def main(argv: list[str]) -> int:
     if directories and directories[0].startswith("-"):
         raise usage("status", "harpsv status [ --json ] [ dir ... ]")
     found = [one for directory in directories or [SERVICES] for one in services(directory)]
-    sys.stdout.buffer.write(os.fsencode(_lines(found) if as_json else _table(found)))
-    sys.stdout.flush()
+    show("status", _lines(found) if as_json else _table(found))
     return 0
 
 

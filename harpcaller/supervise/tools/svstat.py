@@ -6,10 +6,9 @@ Without options the lines are those of the original, byte by byte.
 from __future__ import annotations
 
 import os
-import sys
 import time
 
-from harpcaller.supervise.messages import Ended, reason
+from harpcaller.supervise.messages import Ended, reason, show
 from harpcaller.supervise.servicedir.detail import in_words
 from harpcaller.supervise.servicedir.seen import Normally, NotSeen, Seen, look
 
@@ -29,9 +28,7 @@ def main(argv: list[str]) -> int:
         case [word, *_] if word.startswith("--"):
             raise Ended(_USAGE, 100)
     for path in argv:
-        line = form(path, look_at(path))
-        sys.stdout.buffer.write(os.fsencode(line) + b"\n")
-    sys.stdout.flush()
+        show("svstat", form(path, look_at(path)) + "\n")
     return 0
 
 
