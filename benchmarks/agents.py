@@ -40,8 +40,13 @@ authentication:
 
 
 def stub(folder: Path, certificate: Path, key: Path) -> AbstractContextManager[Server]:
-    """One that answers at once."""
+    """One that answers at once, and closes after each call."""
     return serving("benchmarks.stub", certificate, key)
+
+
+def keeping_stub(folder: Path, certificate: Path, key: Path) -> AbstractContextManager[Server]:
+    """One that answers at once, and keeps its connections."""
+    return serving("benchmarks.stub", certificate, key, "keep")
 
 
 def streamer(folder: Path, certificate: Path, key: Path) -> AbstractContextManager[Server]:

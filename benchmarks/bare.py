@@ -8,7 +8,8 @@
 - ``relay AGENT_PORT CA COUNT TOGETHER``: for each connection it has an agent stream so many
   records over TLS, and passes on the lines;
 - ``calls AGENT_PORT CA CONCURRENCY SECONDS``: a client that makes calls on TLS connections which
-  it keeps if the agent does, and throws the answers away.  It prints one line of JSON.
+  it keeps if the agent does: it writes a request, reads the answer, and stores neither.  It
+  prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
+from uuid import uuid4
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ServerEndpoint
@@ -159,20 +161,29 @@ class Calling(LineOnlyReceiver):
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._line = REQUEST % (b"ping", b"")
 
     def connectionMade(self) -> None:
         """Make the first call."""
         self.transport.setTcpNoDelay(True)
-        self.sendLine(self._line)
+        self._call()
+
+    def _call(self) -> None:
+        request = {
+            "harp": 1,
+            "procedure": "ping",
+            "arguments": [],
+            "job": str(uuid4()),
+            "auth": {"user": "bench", "password": "secret"},
+        }
+        self.sendLine(json.dumps(request).encode())
 
     def lineReceived(self, line: bytes) -> None:
         """Make the next call after a result."""
-        if line.startswith(b'{"result"'):
+        if "result" in json.loads(line):
             if self._clients.is_over():
                 self.transport.loseConnection()
             else:
-                self.sendLine(self._line)
+                self._call()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Connect again, if the agent closes after each call."""

@@ -1,7 +1,8 @@
-"""Calls through the dispatcher, client connections kept or not; beside what bare TLS costs.
+"""Calls through the dispatcher, connections kept or not; beside what bare TLS costs.
 
-The agent is a stub that answers at once.  Bare TLS is the standard library's ``ssl`` in a loop
-against the same stub: connect, handshake, the same request and answer, close.
+The agent is a stub that answers at once, and keeps its connections like the clients, or not.
+Bare TLS is the standard library's ``ssl`` in a loop against the stub: connect, handshake, the
+same request and answer, close.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks import original
+from benchmarks.agents import keeping_stub
 from benchmarks.processes import run
 from benchmarks.report import Cell, Finding, Report, parser, reporting
 from benchmarks.world import World, world
@@ -28,10 +30,17 @@ def main() -> None:
     options.add_argument("--profile", type=Path, metavar="FILE", help="profile the daemon's calls")
     with reporting("calls", options) as report:
         seconds = report.pick(5.0, 1.0, 0.1)
-        with world(profile=report.options.profile) as here:
+        rows: list[dict[str, Cell]] = []
+        with world(agent=keeping_stub, profile=report.options.profile) as here:
             idle = measure_idle(here, seconds)
-            bare = measure_bare(report, here, seconds)
-            best = measure_calls(report, here, seconds, bare)
+            best = measure_calls(report, here, seconds, "kept", rows)
+        if report.options.profile is None:
+            with world() as here:
+                bare = measure_bare(report, here, seconds)
+                measure_calls(report, here, seconds, "new", rows)
+            for row, rate in zip(rows, (*bare.values(), *bare.values()), strict=True):
+                row["to bare TLS"] = float(row["calls/s"] or 0) / rate
+        report.table("calls, from submission to result", rows)
         report.find(Finding("processor use at rest", idle, "%", most=0))
         report.sum_up(
             f"{best[0]:,.0f} a second, {best[1]:.2f} ms of the dispatcher's processor time each"
@@ -84,34 +93,28 @@ def measure_files(folder: Path) -> float:
 
 
 def measure_calls(
-    report: Report, here: World, seconds: float, bare: dict[int, float]
+    report: Report, here: World, seconds: float, kind: str, rows: list[dict[str, Cell]]
 ) -> tuple[float, float]:
-    """Measure calls from submission to result; gives the rate and cost of the last kept ones."""
-    rows: list[dict[str, Cell]] = []
-    best = 0.0, 0.0
-    for kind, (times, words) in GOALS.items():
-        rate = spent = 0.0
-        for concurrency in CONCURRENCIES:
-            before = here.processor_seconds()
-            found = run("benchmarks.load", "calls", here.port, concurrency, seconds, kind)
-            rate = found["per_second"]
-            spent = 1000 * (here.processor_seconds() - before) / found["total"]
-            rows.append(
-                {
-                    "clients' connections": kind,
-                    "clients": concurrency,
-                    "calls/s": found["per_second"],
-                    "p50 ms": found["whole_p50_ms"],
-                    "p99 ms": found["whole_p99_ms"],
-                    "daemon ms each": spent,
-                    "to bare TLS": found["per_second"] / bare[concurrency],
-                }
-            )
-        if kind == "kept":
-            best = rate, spent
-        report.find(Finding(words, rate, "/s", original.THAN, original.CALLS, least=times))
-    report.table("calls, from submission to result", rows)
-    return best
+    """Measure calls from submission to result; gives rate and cost of the last, in milliseconds."""
+    rate = spent = 0.0
+    for concurrency in CONCURRENCIES:
+        before = here.processor_seconds()
+        found = run("benchmarks.load", "calls", here.port, concurrency, seconds, kind)
+        rate = found["per_second"]
+        spent = 1000 * (here.processor_seconds() - before) / found["total"]
+        rows.append(
+            {
+                "connections": kind,
+                "at once": concurrency,
+                "calls/s": rate,
+                "p50 ms": found["whole_p50_ms"],
+                "p99 ms": found["whole_p99_ms"],
+                "daemon ms each": spent,
+            }
+        )
+    times, words = GOALS[kind]
+    report.find(Finding(words, rate, "/s", original.THAN, original.CALLS, least=times))
+    return rate, spent
 
 
 if __name__ == "__main__":

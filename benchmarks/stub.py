@@ -1,7 +1,8 @@
 """An agent that costs next to nothing: a process of its own, OpenSSL and a pool of threads.
 
-``python -m benchmarks.stub CERTIFICATE KEY`` prints its port, then answers every call at
-once, but for the procedure ``hold``, which lasts until its connection is closed.
+``python -m benchmarks.stub CERTIFICATE KEY [keep]`` prints its port, then answers every call at
+once, but for the procedure ``hold``, which lasts until its connection is closed.  With ``keep`` a
+connection stays for the next call.
 """
 
 from __future__ import annotations
@@ -12,34 +13,39 @@ import ssl
 import sys
 import threading
 
-ACKNOWLEDGEMENT = b'{"harp":1,"stream_result":false}\n'
+CLOSING = b'{"harp":1,"stream_result":false}\n'
+KEEPING = b'{"harp":1,"stream_result":false,"keep":true}\n'
 ANSWER = b'{"result":{"ok":true}}\n'
 THREADS = 64
 
 
-def serve(listening: socket.socket, context: ssl.SSLContext) -> None:
+def serve(listening: socket.socket, context: ssl.SSLContext, acknowledgement: bytes) -> None:
     """Answer one connection after the other."""
     while True:
         connection, _ = listening.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
-            answer(tls)
+            while answer(tls, acknowledgement):
+                pass
 
 
-def answer(tls: ssl.SSLSocket) -> None:
-    """Read one request and do what it says."""
+def answer(tls: ssl.SSLSocket, acknowledgement: bytes) -> bool:
+    """Read one request and do what it says; tells whether there may be another."""
     request = b""
     while not request.endswith(b"\n"):
         piece = tls.recv(65536)
         if not piece:
-            return
+            return False
         request += piece
     if b'"hold"' in request:
-        tls.sendall(ACKNOWLEDGEMENT)
+        tls.sendall(CLOSING)
         tls.recv(1)
-    else:
-        tls.sendall(ACKNOWLEDGEMENT + ANSWER)
-        tls.unwrap().close()
+        return False
+    tls.sendall(acknowledgement + ANSWER)
+    if acknowledgement is KEEPING:
+        return True
+    tls.unwrap().close()
+    return False
 
 
 def main() -> None:
@@ -49,8 +55,9 @@ def main() -> None:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen(1024)
+    given = listening, context, KEEPING if "keep" in sys.argv[3:] else CLOSING
     for _ in range(THREADS):
-        threading.Thread(target=serve, args=(listening, context), daemon=True).start()
+        threading.Thread(target=serve, args=given, daemon=True).start()
     print(listening.getsockname()[1], flush=True)
     threading.Event().wait()
 
