@@ -78,7 +78,7 @@ class Index:
                 self._log.warn("store.index_lost", error=str(error))
             if connection is not None:
                 connection.close()
-        self._remove()
+        remove_index(self._disk, self._path)
         connection = self._connect()
         connection.executescript(SCHEMA)
         connection.execute(f"PRAGMA user_version={FORMAT:d}")
@@ -91,14 +91,6 @@ class Index:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA wal_autocheckpoint=0")
         return connection
-
-    def _remove(self) -> None:
-        # In this order on the disk, too: SQLite takes a database whose log is missing for a whole
-        # one, and a log that is left behind for the next database's.
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                self._disk.remove(self._path + suffix)
-                self._disk.sync_directory(os.path.dirname(self._path))
 
     def adopt(self, store: str, first: int, last: int) -> None:
         """Make sure that the index belongs to the files beside it, or throw it away.
@@ -138,7 +130,7 @@ class Index:
         self._connection.close()
         self._forget_pending()
         self.is_complete = False
-        self._remove()
+        remove_index(self._disk, self._path)
         self._connection = self._open()
         self._changed()  # the new one doesn't know its origin yet
 
@@ -296,6 +288,20 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise IndexLost("a text in it is damaged") from None
+
+
+def remove_index(disk: Disk, path: str) -> None:
+    """Remove a database and what SQLite has beside it, durably.
+
+    Raises:
+        OSError: Something can't be removed.
+    """
+    # In this order on the disk, too: SQLite takes a database whose log is missing for a whole
+    # one, and a log that is left behind for the next database's.
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            disk.remove(path + suffix)
+            disk.sync_directory(os.path.dirname(path))
 
 
 def shrink(disk: Disk, path: str) -> None:

@@ -21,6 +21,7 @@ from harpcaller.store.disk import Disk
 from harpcaller.store.evidence import whole_entries
 from harpcaller.store.findings import DAMAGED, Finding
 from harpcaller.store.heads import head_line
+from harpcaller.store.index import remove_index
 from harpcaller.store.layout import (
     INDEX,
     JOURNAL,
@@ -93,9 +94,7 @@ class Salvage:
         Raises:
             OSError: It can't be removed.
         """
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                self._disk.remove(f"{self._directory}/{INDEX}{suffix}")
+        remove_index(self._disk, f"{self._directory}/{INDEX}")
 
     def hand_over(self) -> None:
         """Give to the store's owner what was made here."""
@@ -127,7 +126,9 @@ class Salvage:
     def _place(self, name: str) -> str:
         """Give a path in ``damaged/`` at which nothing is."""
         folder = f"{self._directory}/{DAMAGED}"
-        self._disk.make_directory(folder)
+        if not os.path.lexists(folder):
+            self._disk.make_directory(folder)
+            self._disk.sync_directory(self._directory)
         self._give(folder)
         path, count = f"{folder}/{name}", 0
         while os.path.lexists(path):
@@ -158,6 +159,12 @@ class Salvage:
             self._disk.close(handle)
         self._give(path)
 
+    def _keep(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Make a file in ``damaged/`` of what is about to go, durably."""
+        path = self._place(name)
+        self._write(path, pieces)
+        self._disk.sync_directory(os.path.dirname(path))
+
     def _replace(self, path: str, name: str, pieces: Iterable[bytes]) -> None:
         """Keep a file in ``damaged/`` and put another in its place, in one stroke."""
         fresh = f"{self._directory}/{DAMAGED}/new"
@@ -166,6 +173,8 @@ class Salvage:
             self._disk.remove(fresh)
         self._write(fresh, pieces)
         os.link(path, kept)
+        # The power may be cut between the two, and takes names in any order.
+        self._disk.sync_directory(os.path.dirname(kept))
         os.replace(fresh, path)
 
     def _pieces(self, path: str, ranges: Iterable[tuple[int, int]]) -> Iterable[bytes]:
@@ -228,7 +237,7 @@ class Salvage:
         if found.torn_at is None:
             return
         torn = [(found.torn_at, found.length - found.torn_at)]
-        self._write(self._place(f"torn-{finding.job}"), self._pieces(path, torn))
+        self._keep(f"torn-{finding.job}", self._pieces(path, torn))
         self._disk.truncate(path, found.torn_at)
 
     def _rewrite(self, finding: Finding) -> None:
@@ -271,7 +280,7 @@ class Salvage:
         """Keep a copy: a start writes into the file itself."""
         path = self._path(finding)
         whole = [(0, self._disk.size(path) or 0)]
-        self._write(self._place(f"file-{finding.job}"), self._pieces(path, whole))
+        self._keep(f"file-{finding.job}", self._pieces(path, whole))
 
     # --- The journal -------------------------------------------------------------------------
 

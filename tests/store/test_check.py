@@ -17,8 +17,24 @@ from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Failed
 from tests.house import HouseCase
 from tests.store.checkcase import ALL, ENDED, RUNNING, WAITING, CheckCase
+from tests.store.fakes import FaultyDisk
 from tests.store.filecase import read_file, write_file
 from tests.store.jobs import DONE, ended, job, record
+
+
+class _NotingDisk(FaultyDisk):
+    """Notes what is durably kept in ``damaged/`` while a file has which content."""
+
+    def __init__(self, watched: str) -> None:
+        super().__init__()
+        self._watched = watched
+        self.kept: dict[bytes, list[bytes]] = {}
+
+    def sync_directory(self, path: str) -> None:
+        super().sync_directory(path)
+        if os.path.basename(path) == DAMAGED:
+            kept = [read_file(os.path.join(path, name)) for name in os.listdir(path)]
+            self.kept[read_file(self._watched)] = kept
 
 
 class CleanTests(CheckCase):
@@ -526,6 +542,22 @@ class JournalTests(CheckCase):
         self.found_and_repaired("disagrees")
         self.assertEqual(damaged, read_file(self.path(f"{DAMAGED}/file-{job(11)}")))
         self.assertEqual(before, self.told((*ALL, job(11), job(12))))
+
+    def test_kept_before_it_goes(self) -> None:
+        """What a repair takes away is durably in damaged/ first: the power may be cut any time."""
+        self.run_more()
+        for job_id, change in (
+            (job(11), lambda text: text.replace(b'"done"', b'"dine"')),
+            (job(1), lambda text: text + b'{"packet":5,"ti'),
+            (job(2), lambda text: text.replace(b'{"packet":2,', b'{"pocket":2,')),
+        ):
+            with self.subTest(job=job_id):
+                self.change_job(job_id, change)
+                damaged = read_file(self.file_of(job_id))
+                self.disk = disk = _NotingDisk(self.file_of(job_id))
+                self.repair()
+                self.assertNotEqual(damaged, read_file(self.file_of(job_id)))
+                self.assertTrue(any(each and damaged.endswith(each) for each in disk.kept[damaged]))
 
     def test_gap(self) -> None:
         """Lines whose predecessors are lost are kept in the segment's copy."""

@@ -6,6 +6,7 @@ tests.store.crash NAME`` does that case alone again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from hypothesis import Phase, given, settings
@@ -71,14 +72,26 @@ class PowerCutTests(HouseCase):
 class TroubleTests(HouseCase):
     """Every system call fails, in every way it can, once or from there on."""
 
-    def _try(self, text: str, random: Random, wanted: int) -> None:
-        found = list(faults.all_faults(text, faults.calls_of(text)))
+    def _try(
+        self,
+        text: str,
+        random: Random,
+        wanted: int,
+        among: Callable[[faults.Fault], bool] = lambda fault: True,
+    ) -> None:
+        found = list(filter(among, faults.all_faults(text, faults.calls_of(text))))
         for fault in random.sample(found, min(len(found), wanted)):
             faults.run(fault)
 
+    def test_each_call_of_a_life(self) -> None:
+        """Each call in a job's life goes wrong in each way, in turn; who hits that is told."""
+        for fault in faults.all_faults(SYSTEMATIC[0], faults.calls_of(SYSTEMATIC[0])):
+            if not fault.lasts:
+                faults.run(fault)
+
     def test_life(self) -> None:
-        """Trouble in a job's life is told to who hits it, and over when the disk is healed."""
-        self._try(SYSTEMATIC[0], Random(seed()), most(350))
+        """Trouble in a job's life that lasts is told, and over when the disk is healed."""
+        self._try(SYSTEMATIC[0], Random(seed()), most(150), lambda fault: fault.lasts)
 
     def test_batches_checkpoint_pruning(self) -> None:
         """So is trouble with batches, checkpoints and prunings."""

@@ -5,8 +5,8 @@ name of an error (``EIO``, ``ENOSPC``, ``EMFILE``, ``EACCES``, ``EROFS``), or ``
 write that takes a part only.  ``EIO/1`` takes all of the data and then fails, as a failed sync
 does, ``ENOSPC/2`` a half.  A ``+`` behind it means that from there on all calls go wrong that the
 error can meet, until the disk is healed: when the story is told.  ``then=KIND`` says what
-follows: ``heal`` (the store has to go on as if nothing had been), ``kill`` or the outcome of a
-power cut, while the trouble lasts.
+follows: ``heal`` (the store has to go on as if nothing had been), ``kill``, ``unindexed`` (killed,
+and the index is lost before the next start) or the outcome of a power cut, while the trouble lasts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from harpcaller.errors import StorageError
+from harpcaller.store.layout import INDEX
 from harpcaller.testing.durability import Outcome
 from harpcaller.testing.filesystem import SystemCall, Trouble, no_trouble
 from tests.store.crash.cuts import Failed, go_on, recovered
 from tests.store.crash.judge import Wrong, judge
 from tests.store.crash.story import Story
-from tests.store.crash.world import World
+from tests.store.crash.world import DIRECTORY, World
 
 _name = re.compile(
     r"(?P<story>.*) call=(?P<at>[0-9]+) trouble=(?P<kind>[a-zA-Z0-9/]+)(?P<lasts>\+?)"
@@ -62,6 +63,8 @@ KINDS = (
     "EIO", "EIO+", "EIO/1", "EIO/1+", "EIO/2", "short", "ENOSPC", "ENOSPC+", "ENOSPC/2+",
     "EMFILE", "EMFILE+", "EACCES", "EACCES+", "EROFS+",
 )  # fmt: skip
+
+_THENS = ("heal", "kill", "unindexed", "all", "none", "random:1")
 
 
 @attrs.frozen
@@ -120,8 +123,7 @@ def all_faults(text: str, calls: list[SystemCall]) -> Iterator[Fault]:
         for kind in KINDS:
             bare = kind.removesuffix("+")
             if meets(call, bare):
-                thens = ["heal", "kill", "all", "none", "random:1"] if kind != bare else ["heal"]
-                for then in thens:
+                for then in _THENS if kind != bare else ("heal",):
                     yield Fault(text, call.number, bare, kind != bare, then)
 
 
@@ -178,10 +180,7 @@ def _run(fault: Fault, story: Story) -> None:
     story.has_doubts = fault.leaves_doubts
     story.is_troubled = True
     story.tell()
-    if fault.then in {"heal", "kill"}:
-        if fault.then == "kill":
-            _crash(fault, story, "kill", doubts=fault.leaves_doubts and not is_healed)
-            return
+    if fault.then == "heal":
         is_healed = True
         _after_healing(story)
         return
@@ -214,7 +213,7 @@ def _after_healing(story: Story) -> None:
 
 def _crash(fault: Fault | None, story: Story, then: str, *, doubts: bool) -> None:
     """Crash, start again on a healthy disk, and judge."""
-    if then != "kill":
+    if then not in {"kill", "unindexed"}:
         files = story.world.files.after_power_cut(Outcome(then))
         try:
             recovered(story, files, doubts=doubts)
@@ -224,6 +223,8 @@ def _crash(fault: Fault | None, story: Story, then: str, *, doubts: bool) -> Non
     files = story.world.files
     files.trouble = no_trouble
     story.world.kill()
+    if then == "unindexed":
+        files.replace(f"{DIRECTORY}/{INDEX}", None)
     world = story.world
     jobs = copy.deepcopy(story.jobs)
     left_over = world.open()

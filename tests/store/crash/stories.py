@@ -7,8 +7,8 @@ from random import Random
 
 #: The ones told to every kind of crash; each has something the others don't.
 SYSTEMATIC = (
-    # A life, with a checkpoint in it, and a clean end.
-    "full 700 | s1 t1 m1 r1 R1 e1 q",
+    # A life, with a checkpoint in it, a clean end, and one more job after a start.
+    "full 700 | s1 t1 m1 r1 R1 e1 q s2",
     # Batches, group commit while a checkpoint and a pruning cross, a kill.
     "full 500 | [ s1 s2 s3 t1 r1 j j t2 ] [ R1 r2 e2 ] [ s4 s5 j e1 p j j + j c j ] s6 e4 p K s7",
     # The index is lost and made anew, with pruning before and after.
