@@ -36,6 +36,8 @@ from harpcaller.wire.control_answers import encode_refusal
 
 #: How long a client may take to read its last answer when the daemon stops, in seconds.
 CLOSE_SECONDS = 2.0
+#: Connections that may wait to be accepted; one more is refused, or has to wait itself.
+BACKLOG = 1024
 
 _log = EventLog("control")
 
@@ -212,9 +214,8 @@ class ControlSocket:
         try:
             with _directory_to_ourselves(os.path.dirname(self._path)):
                 _remove_stale(self._path)
-                port = _Port(
-                    os.fsencode(self._path), self._factory, mode=0o600, reactor=self._reactor
-                )
+                path = os.fsencode(self._path)
+                port = _Port(path, self._factory, BACKLOG, mode=0o600, reactor=self._reactor)
                 port.startListening()
         except CannotListenError as error:
             raise ControlSocketError(
