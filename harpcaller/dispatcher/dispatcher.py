@@ -133,7 +133,8 @@ class Dispatcher:
         job = LivingJob(new_job_id(self._random_bytes), call.host, call.procedure, client.name)
         if call.queue is not None:
             job.place = self._board.reserve(job.job_id, call.queue)
-            call = replace(call, queue=QueueSpec(call.queue.name, job.place.concurrency))
+            if call.queue.concurrency != job.place.concurrency:
+                call = replace(call, queue=QueueSpec(call.queue.name, job.place.concurrency))
         try:
             await self._store.add(job.job_id, Submitted(call, self._now(), client.name))
         except BaseException:

@@ -50,7 +50,8 @@ class Crowd:
                 one.callback(None)
 
 
-@attrs.define(eq=False)
+# Setting an attribute is quick: nothing is converted then.
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class LivingJob:
     """A job from its submission until its end is stored.
 

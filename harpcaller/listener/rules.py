@@ -62,6 +62,9 @@ class Rights:
         return self._everything or any(rule.covers(host, procedure) for rule in self._rules)
 
 
+_EVERYTHING = Rights((), everything=True)
+
+
 class Rules:
     """The rules in force.
 
@@ -79,5 +82,5 @@ class Rules:
             client: Its name; None if nobody knows it.
         """
         if not self._rules:
-            return Rights((), everything=True)
+            return _EVERYTHING
         return Rights(tuple(rule for rule in self._rules if rule.is_about(client, operation)))

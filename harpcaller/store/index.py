@@ -155,12 +155,20 @@ class Index:
 
     def started(self, serial: int, at: float) -> None:
         """Note a start."""
-        self._starts.append((at, serial))
+        waiting = self._inserts.get(serial)
+        if waiting is None:
+            self._starts.append((at, serial))
+        else:
+            self._inserts[serial] = (*waiting[:3], at, *waiting[4:])
         self._changed()
 
     def ended(self, serial: int, at: float) -> None:
         """Note an end."""
-        self._ends.append((at, serial))
+        waiting = self._inserts.get(serial)
+        if waiting is None:
+            self._ends.append((at, serial))
+        else:
+            self._inserts[serial] = (*waiting[:4], at, *waiting[5:])
         self._changed()
 
     def remove(self, serial: int) -> None:
