@@ -38,8 +38,11 @@ from harpcaller.wire.values import (
     value_at,
 )
 
+#: A greater number is damage; thirty years of a thousand jobs a second are a millionth of it.
+MAX_SERIAL = 10**18 - 1
+
 _serial = re.compile(
-    rb'\{"harpcaller_job":[0-9]+,"job":"[0-9a-f-]{36}","serial":([0-9]{1,19}),'
+    rb'\{"harpcaller_job":[0-9]+,"job":"[0-9a-f-]{36}","serial":([0-9]{1,18}),'
 ).match
 
 # A head as head_line writes it, in three pieces, between which a value stands that is only
@@ -151,9 +154,12 @@ def _as_any_json(line: bytes) -> Head:
         version = as_integer(need(found, "harpcaller_job"), "harpcaller_job")
         if version != FORMAT:
             raise BadLine(f"the head is of format {version}, expected {FORMAT}")
+        serial = as_integer(need(found, "serial"), "serial")
+        if serial > MAX_SERIAL:
+            raise BadLine(f"the head: serial: {serial} is too large")
         return Head(
             JobId(as_string(need(found, "job"), "job")),
-            as_integer(need(found, "serial"), "serial"),
+            serial,
             Submitted(
                 _call(found),
                 as_time(need(found, "submit"), "submit"),

@@ -16,6 +16,7 @@ from typing import Any
 
 from harpcaller.logs.events import EventLog
 from harpcaller.store.disk import Disk
+from harpcaller.store.heads import MAX_SERIAL
 from harpcaller.store.rows import FORMAT, SCHEMA, Columns, Row, columns_of, row
 from harpcaller.wire.client import Call, JobId
 
@@ -278,6 +279,8 @@ class Index:
     def next_serial(self) -> int:
         """Give a number greater than that of any job in it."""
         ((last,),) = self._ask("SELECT max(serial) FROM job", ())
+        if last is not None and last > MAX_SERIAL:
+            raise IndexLost(f"a job in it has the number {last}")
         return 1 if last is None else int(last) + 1
 
     def _ask(self, question: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:

@@ -108,6 +108,18 @@ class RebuildTests(IndexCase):
         self.let_turn()
         self.assertEqual(ALL, self.states())
 
+    def test_damaged_number(self) -> None:
+        """A number after which there is none makes the index be made anew, and new jobs go on."""
+        self.close()
+        connection = sqlite3.connect(f"{self.directory}/{INDEX}", isolation_level=None)
+        connection.execute("UPDATE job SET serial=? WHERE serial=1", (2**63 - 1,))
+        connection.close()
+        self.open()
+        self.let_turn()
+        self.assertEqual(ALL, self.states())
+        self.submit(4)
+        self.assertEqual([*ALL, (4, "queued")], self.states())
+
     def test_damaged_schema(self) -> None:
         """A database whose schema can't even be complained about is thrown away."""
         self.close()

@@ -45,7 +45,7 @@ class WritingTests(HouseCase):
 class ReadingTests(HouseCase):
     """What was written is read as it was, and what wasn't is told from it."""
 
-    @given(st.integers(0, 2**62), strategies.submitted)
+    @given(st.integers(0, heads.MAX_SERIAL), strategies.submitted)
     def test_head(self, serial: int, fact: Submitted) -> None:
         """Every head comes back, and is JSON for others too."""
         line = heads.head_line(ID, serial, fact)
@@ -53,7 +53,12 @@ class ReadingTests(HouseCase):
         self.assertEqual(records.HEAD, records.place(line[: records.PLACE_BYTES]))
         json.loads(line)
 
-    @given(st.integers(0, 2**62), strategies.submitted, st.integers(0, 400), st.binary(max_size=2))
+    @given(
+        st.integers(0, heads.MAX_SERIAL),
+        strategies.submitted,
+        st.integers(0, 400),
+        st.binary(max_size=2),
+    )
     def test_both_ways(self, serial: int, fact: Submitted, at: int, change: bytes) -> None:
         """Read quickly or slowly, a line tells the same, if it is damaged too."""
         line = heads.head_line(ID, serial, fact)
@@ -92,5 +97,6 @@ class ReadingTests(HouseCase):
         limited = heads.head_line(ID, 1, Submitted(Call("a", "b", Raw(b"[]"), 5.0), 1.0))
         for bad in (b"[]", b"{}", good[:-9], good.replace(b'"call":{"host"', b'"call":{"hast"'),
                     good.replace(b'"serial":1', b'"serial":-1'),
+                    good.replace(b'"serial":1', b'"serial":%d' % (heads.MAX_SERIAL + 1)),
                     limited.replace(b":5.0", b":0")):  # fmt: skip
             self.assertRaises(records.BadLine, heads.parse_head, bad)
