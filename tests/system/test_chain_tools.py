@@ -350,6 +350,16 @@ class GroupTests(ChainCase):
         ):
             self.same("fghack", *words)
 
+    def test_fghack_without_room(self) -> None:
+        """Where there may be few descriptors, the program gets all of them."""
+        shell = ["-c", 'ulimit -n 20; exec "$@"', "sh"]
+        path = self.original("fghack")
+        theirs, ours = (
+            self.run_tool("/bin/sh", *shell, fghack, "/no-such-program")
+            for fghack in (path, str(self.links / "fghack"))
+        )
+        self.assertEqual(theirs, ours)
+
     def test_fghack_descriptors(self) -> None:
         """The program gets as many as by theirs, and sees no signal ignored."""
         shown = "ls /proc/self/fd | wc -l; grep SigIgn /proc/self/status"

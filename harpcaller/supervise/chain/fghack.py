@@ -45,8 +45,11 @@ def _become(command: list[str], writing: int) -> "NoReturn":
     """Be the program, in the new process."""
     try:
         os.set_inheritable(writing, True)
-        for _ in range(DESCRIPTORS - 1):
-            os.set_inheritable(os.dup(writing), True)
+        try:
+            for _ in range(DESCRIPTORS - 1):
+                os.set_inheritable(os.dup(writing), True)
+        except OSError:
+            pass  # so it gets as many as there may be
         become("fghack", command)
     except Ended as end:
         say(end.line)
