@@ -131,6 +131,9 @@ class LogDirectory:
 
     def release(self) -> None:
         """Let go of the directory, without a sign that ``current`` is complete."""
+        if self._lock >= 0:
+            # A process that is just being started still has all our descriptors.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         for descriptor in (self._current, self._directory, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -55,7 +55,7 @@ class Folder:
             self.fd = self._hold(path, os.O_RDONLY | os.O_DIRECTORY, start)
         except OSError as error:
             raise Unusable(f"unable to chdir to {name}", error) from None
-        self.control = -1
+        self.control = self._lock = -1
         self._written = b""
 
     def _hold(self, path: str, flags: int, start: int | None = None) -> int:
@@ -66,6 +66,10 @@ class Folder:
 
     def close(self) -> None:
         """Let go of it: nobody supervises it any more."""
+        if self._lock >= 0:
+            # A process that is just being started still has all our descriptors.
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self._lock = -1
         while self._held:
             os.close(self._held.pop())
 
@@ -92,8 +96,8 @@ class Folder:
         self._make_supervise()
         what = f"acquire {self.name}/supervise/lock"
         try:
-            lock = self._hold("supervise/lock", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = self._hold("supervise/lock", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             what = f"read {self.name}/supervise/control"
             # Open for writing, too, so that it never comes to its end.
             self.control = self._fifo("supervise/control", os.O_RDWR)

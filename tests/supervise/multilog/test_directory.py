@@ -13,6 +13,7 @@ from harpcaller.supervise.multilog.processor import CantStart
 from harpcaller.supervise.multilog.script import Append
 from harpcaller.supervise.multilog.steps import Pause
 from tests.house import HouseCase
+from tests.supervise.descriptors import copy_of
 from tests.supervise.multilog.desk import Desk
 
 LINE = b"x" * 99 + b"\n"
@@ -166,6 +167,13 @@ class OpenTests(DirectoryCase):
             "multilog: fatal: unable to lock directory ./main: temporary failure",
             self.refused("./main"),
         )
+
+    def test_next_writer(self) -> None:
+        """It need not wait for a process that is just starting, and has a copy of the lock."""
+        log = self.desk.log("./main")
+        self.addCleanup(os.close, copy_of(self.main / "lock"))
+        log.end()
+        self.assertFalse(self.desk.log("./main").busy)
 
     def test_trouble_while_opening(self) -> None:
         """What can be tried again at the start is; later a refusal is told by that call."""

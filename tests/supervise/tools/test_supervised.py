@@ -11,6 +11,7 @@ from harpcaller.supervise.machine.life import State
 from harpcaller.supervise.machine.restarts import Ending
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
 from harpcaller.supervise.tools.supervised import FORK_RETRY, REWRITE
+from tests.supervise.descriptors import copy_of
 from tests.supervise.tools.fakes import FakeWorld
 
 FAILED = Ending(1, None)
@@ -319,6 +320,13 @@ class FolderTests(FakeWorld):
         refused = self.assertRaises(Unusable, self.supervised, "it")
         words = "unable to acquire it/supervise/lock: temporary failure"
         self.assertEqual(words, str(refused))
+
+    def test_next_supervisor(self) -> None:
+        """It need not wait for a process that is just starting, and has a copy of the lock."""
+        self.supervised("it", down="")
+        self.addCleanup(os.close, copy_of(self.root / "it" / "supervise" / "lock"))
+        self.command("it", "x")
+        self.supervised("it", down="")
 
     def test_no_folder(self) -> None:
         """It says where it couldn't go."""
