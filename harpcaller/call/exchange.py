@@ -131,6 +131,8 @@ class Exchange:
         self._break: WireError | None = None
         self._has_asked = False
         self._says_farewell = False
+        self._said: list[Raw] = []
+        self._passing_on: IDelayedCall | None = None
         self._unstored = 0
         self._held_back = False
 
@@ -163,6 +165,8 @@ class Exchange:
 
     def _abandoned(self, _cancelled: Deferred[object]) -> None:
         self.asked = None
+        self._said.clear()
+        self._pass_on()
         self._stop_watching()
         if self.is_left:
             self._line.abort()
@@ -213,6 +217,7 @@ class Exchange:
             self._ending = message
             # What is waited for from now on is not the agent.
             self._stop_watching()
+            self._pass_on()
             self._settle_when_stored()
 
     def _acknowledged(self, message: Acknowledged) -> None:
@@ -226,14 +231,26 @@ class Exchange:
             self._sink.resumable()
 
     def _store(self, data: Raw) -> None:
-        assert self._sink is not None
-        cost = len(data) + self.RECORD_COST
-        self._unstored += cost
-        _ = maybeDeferred(self._sink.record, data).addCallbacks(
-            self._stored, self._not_stored, callbackArgs=(cost,)
-        )
+        # What the agent says at once, in however many pieces, is stored together.
+        self._said.append(data)
+        self._unstored += len(data) + self.RECORD_COST
+        if self._passing_on is None:
+            self._passing_on = self._clock.callLater(0, self._pass_on)
         if self._unstored > self.MOST_UNSTORED:
             self._hold_back(True)
+
+    def _pass_on(self) -> None:
+        """Have stored what was said since this was done last."""
+        call, self._passing_on = self._passing_on, None
+        if call is not None and call.active():
+            call.cancel()
+        said, self._said = self._said, []
+        if said:
+            assert self._sink is not None
+            cost = sum(map(len, said)) + len(said) * self.RECORD_COST
+            _ = maybeDeferred(self._sink.record, *said).addCallbacks(
+                self._stored, self._not_stored, callbackArgs=(cost,)
+            )
 
     def _stored(self, _: None, cost: int) -> None:
         self._unstored -= cost
@@ -268,6 +285,7 @@ class Exchange:
             self.farewell.unheard()
         if not self.listens:
             return
+        self._pass_on()
         fault = self.talk.closed()
         if isinstance(self.talk, Conversation) and self.talk.resumable:
             self._break = fault
@@ -284,6 +302,7 @@ class Exchange:
 
     def fail(self, fault: WireError) -> None:
         """End it with an error."""
+        self._pass_on()
         self._settle(fault)
 
     def _settle_when_stored(self) -> None:
@@ -337,7 +356,7 @@ class Exchange:
             self._patience.heard(now)
         error = self._patience.exhausted(now)
         if error is not None:
-            self._settle(error)
+            self.fail(error)
         elif (
             self._acknowledge_by is not None
             and now >= self._acknowledge_by

@@ -14,7 +14,7 @@ from harpcaller.wire.client import JobId
 _T = TypeVar("_T")
 
 #: What an entry costs besides what it carries, in bytes.
-ENTRY_COST = 512
+ENTRY_COST = 400
 #: No entry may have more than this part of the room.
 _PART = 16
 

@@ -32,5 +32,5 @@ class Sizes:
     all_tails: int = 32 * 1024 * 1024
     page: int = 64 * 1024
     page_records: int = 64
-    recent: int = 1024 * 1024
+    recent: int = 8 * 1024 * 1024
     list_jobs: int = 500

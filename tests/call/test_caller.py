@@ -490,11 +490,31 @@ class StoringTests(CallingCase):
 
     def test_ending_waits_for_the_records(self) -> None:
         """The ending is told only when every record is stored."""
-        self.run_call([STREAM, record(b"1"), record(b"2"), end(FINE), HANG_UP])
+        self.run_call([STREAM, record(b"1"), Wait(1), record(b"2"), end(FINE), HANG_UP])
+        self.advance(1)
         self.sink.store(1)
         self.assertEqual([], self.results)
         self.sink.store(1)
         self.assertEqual(FINE, self.result)
+        self.assertClosed()
+
+    def test_stored_together(self) -> None:
+        """What the agent says at once is stored together, in however many pieces it comes."""
+        self.run_call([STREAM, record(b"1"), record(b"2"), Wait(1), record(b"3")])
+        self.assertEqual(1, len(self.sink.waiting))
+        self.advance(1)
+        self.assertEqual(2, len(self.sink.waiting))
+        self.assertEqual([b"1", b"2", b"3"], self.sink.records)
+        self.sink.store()
+        self.near.abortConnection()
+        self.assertClosed()
+
+    def test_cut_off_before_the_turn(self) -> None:
+        """Nothing that was heard is lost when the agent breaks the protocol in the same moment."""
+        self.run_call([STREAM, record(b"1"), Say(b"nonsense\n")])
+        self.assertEqual([b"1"], self.sink.records)
+        self.assertIsInstance(self.result, Failed)
+        self.sink.store()
         self.assertClosed()
 
     def test_agent_is_held_back(self) -> None:
@@ -564,7 +584,8 @@ class StoringTests(CallingCase):
 
     def test_record_cannot_be_stored(self) -> None:
         """A record that can't be stored ends the call with the storage error."""
-        self.run_call([STREAM, record(b"1"), record(b"2")])
+        self.run_call([STREAM, record(b"1"), Wait(1), record(b"2")])
+        self.advance(1)
         self.sink.fail(StorageError("disk full"))
         assert isinstance(self.result, Failure)
         self.assertIsInstance(self.result.value, StorageError)
@@ -573,7 +594,8 @@ class StoringTests(CallingCase):
 
     def test_bug_while_storing(self) -> None:
         """A bug in the store is logged, and the call ends as the dispatcher's fault."""
-        self.run_call([STREAM, record(b"1"), record(b"2")])
+        self.run_call([STREAM, record(b"1"), Wait(1), record(b"2")])
+        self.advance(1)
         self.sink.fail(ZeroDivisionError())
         self.assertFailed("os_error", "the dispatcher failed; its log tells more")
         self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))

@@ -114,7 +114,8 @@ class GoingOnTests(ResumingCase):
     def test_records_are_stored_first(self) -> None:
         """It isn't gone on before what was heard is stored: it says what is there."""
         self.sink.held = True
-        self.begin([ONE, TWO, HANG_UP], [KEPT, THREE, end(FINE)])
+        self.begin([ONE, Wait(1), TWO, HANG_UP], [KEPT, THREE, end(FINE)])
+        self.advance(1)
         self.sink.store(1)
         self.advance(5)
         self.assertEqual([], self.network.attempts)
