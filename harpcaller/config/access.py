@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import attrs
 
@@ -38,7 +39,7 @@ class Door:
 class AllowRule:
     """What some clients may do.
 
-    Each is a tuple of shell patterns, of which one must match.
+    Each but the last is a tuple of shell patterns, of which one must match.
 
     Args:
         clients: Names of clients.
@@ -46,12 +47,14 @@ class AllowRule:
             ``procedure`` there and ``call`` here.
         hosts: Names of the registry.
         procedures: Names of procedures.
+        jobs: Of what is done with jobs, whose: all, or those that the client has submitted.
     """
 
     clients: tuple[str, ...]
     operations: tuple[str, ...] = ("*",)
     hosts: tuple[str, ...] = ("*",)
     procedures: tuple[str, ...] = ("*",)
+    jobs: Literal["all", "own"] = "all"
 
 
 def door_keys(folder: Path) -> dict[str, Setting]:
@@ -101,6 +104,7 @@ def allow_keys(_folder: Path) -> dict[str, Setting]:
         "operations": Setting("operations", _some("operations", _operation)),
         "hosts": Setting("hosts", patterns),
         "procedures": Setting("procedures", patterns),
+        "jobs": Setting("jobs", fields.choice("all", "own")),
     }
 
 

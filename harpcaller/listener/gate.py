@@ -75,7 +75,9 @@ async def admit(
             except InvalidJobId:
                 # That there's no such job is the operation's to tell.
                 return rights
-            covered = rights.cover(status.host, status.procedure)
+            # A client that isn't known is anybody, who has submitted nothing.
+            own = status.client is not None and status.client == client.name
+            covered = rights.cover(status.host, status.procedure, own=own)
             # Who may not read of a job isn't told what it is.
             what = f"{operation} of the job {request.job_id}"
         case _:

@@ -29,7 +29,8 @@ class _Rule:
         self._operations = frozenset(rule.operations)
         self._hosts = _matcher(rule.hosts)
         self._procedures = _matcher(rule.procedures)
-        self.everywhere = "*" in rule.hosts and "*" in rule.procedures
+        self.own_only = rule.jobs == "own"
+        self.everywhere = "*" in rule.hosts and "*" in rule.procedures and not self.own_only
 
     def is_about(self, client: str | None, operation: str) -> bool:
         # A client without a name is let in by the word for it only, and not by a "*".
@@ -54,12 +55,20 @@ class Rights:
 
     @property
     def everywhere(self) -> bool:
-        """Whether neither host nor procedure matters."""
+        """Whether neither host nor procedure matters, nor whose job it is."""
         return self._everything or any(rule.everywhere for rule in self._rules)
 
-    def cover(self, host: str, procedure: str | None = None) -> bool:
-        """Tell whether they cover a procedure on a host, or the host as such."""
-        return self._everything or any(rule.covers(host, procedure) for rule in self._rules)
+    def cover(self, host: str, procedure: str | None = None, *, own: bool = True) -> bool:
+        """Tell whether they cover a procedure on a host, or the host as such.
+
+        Args:
+            host: The host.
+            procedure: The procedure, if it is about one.
+            own: Whether it is about nobody else's job.
+        """
+        return self._everything or any(
+            rule.covers(host, procedure) for rule in self._rules if own or not rule.own_only
+        )
 
 
 _EVERYTHING = Rights((), everything=True)

@@ -280,6 +280,7 @@ def status(content: Content) -> JobStatus:
         ended_at=ended_at(content),
         info=call.info,
         queue_name=None if call.queue is None else call.queue.name,
+        client=found.submitted.client,
     )
 
 

@@ -96,6 +96,7 @@ class FakeJob:
             ended_at=self.ended_at,
             info=call.info,
             queue_name=None if call.queue is None else call.queue.name,
+            client=self.client.name,
         )
 
     def page(self, since: int, size: int) -> Page:

@@ -292,4 +292,5 @@ def _status(job: _Job) -> JobStatus:
         ended_at=None if job.ended is None else job.ended.at,
         info=call.info,
         queue_name=None if call.queue is None else call.queue.name,
+        client=job.submitted.client,
     )

@@ -5,7 +5,7 @@ Writing and reading are both here, so that the daemon and the client library can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 from harpcaller.errors import ProtocolError
@@ -86,7 +86,10 @@ class ToBeContinued:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a job is and how far it came; times are Unix seconds."""
+    """What a job is and how far it came; times are Unix seconds.
+
+    ``client`` is who submitted it, where that is known; it is told to nobody.
+    """
 
     host: str
     procedure: str
@@ -96,6 +99,7 @@ class JobStatus:
     ended_at: float | None
     info: Raw
     queue_name: Raw | None = None
+    client: str | None = field(default=None, compare=False)
 
     @property
     def state(self) -> str:

@@ -41,7 +41,7 @@ class AccessTests(ConfigCase):
         settings = self.settings(
             'tokens_file = "tokens"\n[[allow]]\nclients = ["web"]\n'
             '[[allow]]\nclients = ["ops-*"]\noperations = ["call", "cancel"]\n'
-            'hosts = ["web*"]\nprocedures = ["service.*"]'
+            'hosts = ["web*"]\nprocedures = ["service.*"]\njobs = "own"'
         )
         self.assertEqual(Path("/etc/harpcaller/tokens"), settings.tokens_file)
         self.assertEqual(
@@ -52,6 +52,7 @@ class AccessTests(ConfigCase):
                     operations=("call", "cancel"),
                     hosts=("web*",),
                     procedures=("service.*",),
+                    jobs="own",
                 ),
             ),
             settings.allow,

@@ -93,6 +93,20 @@ class AdmissionTests(HouseCase):
                 f"web may not read_stream of the job {job}", self.denied(ReadStream(job), rule)
             )
 
+    def test_own_jobs(self) -> None:
+        """A client may be kept to the jobs that it has submitted; nobody's are nobody's own."""
+        job = self.job()
+        rule = AllowRule(clients=("web", "ops", "anonymous"), jobs="own")
+        for request in (GetResult(job, True), GetStatus(job), Cancel(job), FollowStream(job)):
+            self.successResultOf(self.admit(request, rule))
+            denied = self.denied(request, rule, who=Requester("x", "ops"))
+            self.assertIn(f"of the job {job}", denied)
+        nobody = Requester("192.0.2.7:4711")
+        others = self.successResultOf(self.dispatcher.submit(CALL, nobody))
+        self.denied(ReadStream(others), rule, who=nobody)
+        self.denied(ReadStream(others), rule)
+        self.successResultOf(self.admit(CALL, rule, who=nobody))
+
     def test_no_such_job(self) -> None:
         """What is asked of a job that isn't there is answered as ever."""
         rule = AllowRule(clients=("web",), hosts=("web*",))

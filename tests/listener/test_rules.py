@@ -42,6 +42,20 @@ class RuleTests(HouseCase):
         self.assertTrue(rights.cover("db1") and not rights.cover("mail1"))
         self.assertFalse(rights.everywhere)
 
+    def test_own_jobs(self) -> None:
+        """A rule about own jobs covers no others, and calls as any rule does."""
+        own = AllowRule(clients=("web",), jobs="own")
+        rights = Rules([own]).rights("web", "cancel")
+        self.assertEqual(
+            (True, False), (rights.cover("h", "p", own=True), rights.cover("h", "p", own=False))
+        )
+        self.assertFalse(rights.everywhere)
+        self.assertTrue(Rules([own]).rights("web", "call").cover("h", "p"))
+        both = Rules([own, AllowRule(clients=("web",), hosts=("h",))]).rights("web", "cancel")
+        self.assertEqual(
+            (True, False), (both.cover("h", "p", own=False), both.cover("x", "p", own=False))
+        )
+
     def test_nobody_in_particular(self) -> None:
         """A client that isn't known is let in by one word only; patterns are for names."""
         self.assertTrue(Rules([AllowRule(clients=("*", "an*"))]).rights(None, "call").none)

@@ -348,6 +348,25 @@ clients = ["ops"]
             rpc.job("x").get()
         self.assertEqual("invalid_jobid", caught.exception.type)
 
+    def test_own_jobs(self) -> None:
+        """A rule may keep a client to its own jobs, also after the dispatcher was started anew."""
+        web, ops = self.token("web"), self.token("ops")
+        self.configure('[[allow]]\nclients = ["web", "ops"]\njobs = "own"\n')
+        self.world.start_agent()
+        first = self.world.start_dispatcher()
+        with self.caller(self.world.port, token=web) as rpc:
+            job = rpc.host(HOST).echo(5)
+            self.assertEqual(5, job.get())
+        for _ in range(2):
+            with self.caller(self.world.port, token=web) as rpc:
+                self.assertEqual((5, None), (rpc.job(job.id()).get(), rpc.job(job.id()).info()))
+            with self.caller(self.world.port, token=ops) as rpc:
+                self.denied("ops may not get_result of the job", rpc.job(job.id()).get)
+                self.denied("ops may not get_status of the job", rpc.job(job.id()).info)
+                self.denied("ops may not cancel of the job", rpc.job(job.id()).cancel)
+            first.stop()
+            first = self.world.start_dispatcher()
+
     def test_rules_hold_at_once(self) -> None:
         """A rule that is taken out is so for connections that are open, too."""
         (self.folder / "tokens").touch()
