@@ -183,6 +183,8 @@ class Installation:
 
     def start_agent(self) -> Daemon:
         """Start the agent and wait until it listens."""
+        # The log of an earlier one would tell that it does.
+        (self.folder / "harpd.log").unlink(missing_ok=True)
         agent = self.start("harpd", self.agent_command)
         agent.wait_for_log("agent.listening")
         return agent

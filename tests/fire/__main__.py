@@ -34,11 +34,12 @@ def main() -> int:
     # What is logged of bugs is among the complaints.
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
     begun = time.process_time()
-    count = bad = jobs = answers = resumed = 0
+    count = bad = jobs = answers = resumed = again = shared = 0
     for seed in (seed for seeds in options.seeds for seed in seeds):
         outcome = play(seed)
         count, jobs, answers = count + 1, jobs + outcome.jobs, answers + outcome.answers
         resumed += outcome.resumed
+        again, shared = again + outcome.again, shared + outcome.shared
         if options.trace:
             for at, *what in outcome.events:
                 if what != ["event"]:
@@ -50,7 +51,8 @@ def main() -> int:
             print(report(outcome), flush=True)
     seconds = time.process_time() - begun
     print(
-        f"{count} stories, {bad} with complaints; {jobs} jobs ({resumed} times gone on with),"
+        f"{count} stories, {bad} with complaints; {jobs} jobs ({resumed} times gone on with,"
+        f" {again} asked for again, {shared} on a connection of another),"
         f" {answers} answers; {seconds:.1f} s, {60 * count / seconds:.0f} a minute"
     )
     return 1 if bad else 0

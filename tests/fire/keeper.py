@@ -1,4 +1,5 @@
-"""An agent that keeps its calls when connections break: a real one, but for its processes.
+"""An agent that keeps its calls when connections break, or its connections after calls: a real
+one, but for its processes.
 
 Its door, its running calls and what it keeps are the agent's own; procedures follow scripts.
 """
@@ -17,16 +18,26 @@ from twisted.internet.protocol import Protocol
 from zope.interface import implementer
 
 from harpcaller.agent.calls import Calls
+from harpcaller.agent.idle import IdleSettings
 from harpcaller.agent.kept import KeptCall
 from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
-from harpcaller.agent.seams import CallEvents, ICallProcess, IChecker, ILink, ITemplate, Wanted
+from harpcaller.agent.running import RunningCall
+from harpcaller.agent.seams import (
+    CallEvents,
+    ICaller,
+    ICallProcess,
+    IChecker,
+    ILink,
+    ITemplate,
+    Wanted,
+)
 from harpcaller.agent.server import Door
 from harpcaller.agent.signature import Description
 from harpcaller.logs.events import EventLog
 from harpcaller.testing.agent import Say, Script, Wait
-from harpcaller.wire.agent import Attach, Credentials
+from harpcaller.wire.agent import Attach, Credentials, ProcedureCall
 from tests.fire.daemon import ProcessClock
 from tests.fire.history import Run
 from tests.fire.people import script_of
@@ -39,6 +50,19 @@ _DIED = "the process died"
 _SAID = (b'{"stream":[', b'{"result":', b'{"exception":', b'{"harp":1,"error":')
 
 
+@attrs.frozen
+class Keeps:
+    """What an agent keeps.
+
+    Attributes:
+        calls: Its calls, when connections break.
+        idle: Its connections, after calls.
+    """
+
+    calls: bool = True
+    idle: IdleSettings = attrs.Factory(lambda: IdleSettings(seconds=0))
+
+
 @implementer(IChecker)
 class _Everybody:
     async def check(self, credentials: Credentials, peer: str) -> None:
@@ -46,9 +70,17 @@ class _Everybody:
 
 
 class _Kept(KeptCalls):
-    """Kept calls that note how many were gone on with."""
+    """Kept calls that note how many were gone on with, and how many were asked for again."""
 
     attached = 0
+    again = 0
+
+    def begin(
+        self, request: ProcedureCall, link: ILink, start: Callable[[ICaller], RunningCall]
+    ) -> KeptCall:
+        kept = super().begin(request, link, start)
+        self.again += request.again is not None
+        return kept
 
     def attach(self, request: Attach, link: ILink, peer: str) -> KeptCall:
         kept = super().attach(request, link, peer)
@@ -142,24 +174,39 @@ class Keeper:
         clock: The world's.
         seed: Of what procedures do.
         began: Told of each run as it begins.
+        keeps: What it keeps.
     """
 
-    def __init__(self, clock: ProcessClock, seed: int, began: Callable[[Run], None]) -> None:
+    def __init__(
+        self, clock: ProcessClock, seed: int, began: Callable[[Run], None], keeps: Keeps
+    ) -> None:
         self.clock = clock
         self._seed = seed
         self._began = began
         library = Library(self._template, clock, _LOG)
         loading = Deferred.fromCoroutine(library.load(Load("procedures")))
         assert loading.called
-        self.kept = _Kept(KeepSettings(ORPHAN_SECONDS), clock, _LOG)
+        settings = KeepSettings(
+            ORPHAN_SECONDS if keeps.calls else 0.0, keeps_connections=keeps.idle.seconds > 0
+        )
+        self.kept = _Kept(settings, clock, _LOG)
         calls = Calls(library, clock, most=1000, grace_seconds=1.0, log=_LOG)
-        self._door = Door(_Everybody(), calls, self.kept, clock, request_seconds=10.0, log=_LOG)
+        self._door = Door(
+            _Everybody(),
+            calls,
+            self.kept,
+            clock,
+            request_seconds=10.0,
+            log=_LOG,
+            idle=keeps.idle,
+        )
+        self.connections = 0
 
     async def _template(self, _order: Load, _died: Callable[[], None]) -> ITemplate:
         return _Template(self._begin)
 
     def _begin(self, wanted: Wanted, events: CallEvents) -> ICallProcess:
-        run = Run(json.loads(wanted.arguments)[0], 0.0, is_kept=True)
+        run = Run(json.loads(wanted.arguments)[0], 0.0, is_kept=self.kept.are_kept)
         script = script_of(Random(f"{self._seed} {run.marker}"), run)
         if run.ending is None and not isinstance(script[-1], Wait):
             # Whether it says nonsense or crashes, the agent tells the same.
@@ -168,7 +215,12 @@ class Keeper:
 
     def protocol(self) -> Protocol:
         """Take a connection."""
+        self.connections += 1
         return self._door.buildProtocol(None)
+
+    def reload(self) -> None:
+        """Let nobody's connection stay who came by what was in force before."""
+        self._door.idle.close()
 
     def alive(self) -> bool:
         """Tell whether it hasn't died."""

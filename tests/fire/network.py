@@ -45,6 +45,7 @@ class End:
 
     Attributes:
         closed_at: When its owner closed it, heard that it was closed, or died.
+        trap: What happens the next time that something is written; None is nothing.
     """
 
     #: A registered producer is paused above this.
@@ -54,6 +55,7 @@ class End:
         self.protocol: IProtocol
         self.other: End
         self.closed_at: float | None = None
+        self.trap: Callable[[], None] | None = None
         self._network = network
         self._address = address
         self._alive = alive
@@ -64,6 +66,7 @@ class End:
         self._closing_writes = False
         self._told_half = False
         self._gone = False
+        self._is_forgotten = False
         self._producer: IPushProducer | None = None
         self._producer_paused = False
 
@@ -76,6 +79,9 @@ class End:
         if len(self._outgoing) > self.ROOM:
             self._pause_producer(True)
         self._move()
+        trap, self.trap = self.trap, None
+        if trap is not None:
+            trap()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
@@ -95,7 +101,11 @@ class End:
         if self._alive() and not self._gone:
             self._outgoing.clear()
             self._closed()
-            self.lose(ConnectionAborted(), ConnectionLost())
+            if self._is_forgotten:
+                self._gone = True
+                self._network.later(self._tell_lost, Failure(ConnectionAborted()))
+            else:
+                self.lose(ConnectionAborted(), ConnectionLost())
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert streaming
@@ -144,6 +154,10 @@ class End:
         self._producer = None
         self._move()
 
+    def forget(self) -> None:
+        """Let nothing get through any more, in either direction, without anybody being told."""
+        self._is_forgotten = self.other._is_forgotten = True
+
     def lose(self, here: Exception, there: Exception) -> None:
         """End the connection for both."""
         for end, reason in ((self, here), (self.other, there)):
@@ -174,7 +188,7 @@ class End:
 
     def _arrive(self) -> None:
         self._moving = False
-        if self._gone:
+        if self._gone or self._is_forgotten:
             return
         other = self.other
         if self._outgoing:

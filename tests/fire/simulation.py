@@ -17,6 +17,7 @@ import attrs
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
+from harpcaller.agent.idle import IdleSettings
 from harpcaller.dispatcher.dispatcher import CallSettings
 from harpcaller.listener.protocol import ClientSettings
 from harpcaller.store.sizes import Durability
@@ -25,6 +26,7 @@ from tests.fire.checker import complaints
 from tests.fire.daemon import Daemon, Settings
 from tests.fire.disk import Dead
 from tests.fire.history import queue_key
+from tests.fire.keeper import Keeps
 from tests.fire.people import Client, question_about, request_of
 from tests.fire.world import Endless, World
 
@@ -47,6 +49,8 @@ class Outcome:
         jobs: How many jobs there were.
         answers: How many answers were held against the model.
         resumed: How many calls were gone on with that agents had kept.
+        again: How many were asked for again, since nobody knew whether they had been heard.
+        shared: How many came on a connection that had served another.
     """
 
     seed: int
@@ -56,6 +60,8 @@ class Outcome:
     jobs: int
     answers: int
     resumed: int
+    again: int
+    shared: int
 
 
 def play(seed: int) -> Outcome:
@@ -72,7 +78,17 @@ def play(seed: int) -> Outcome:
     found = [*world.complaints, *bugs, *complaints(world.history)]
     answers = sum(1 for one in world.history.questions if one.answers)
     runs = len({one.job_id for one in world.history.questions if one.kind == "call"})
-    return Outcome(seed, found, world.digest(), world.events, runs, answers, world.resumed)
+    return Outcome(
+        seed,
+        found,
+        world.digest(),
+        world.events,
+        runs,
+        answers,
+        world.resumed,
+        world.again,
+        max(0, world.shared),
+    )
 
 
 @contextmanager
@@ -93,18 +109,27 @@ def _bugs_seen() -> Iterator[list[str]]:
         globalLogPublisher.removeObserver(observe)
 
 
+def _idle(random: Random) -> IdleSettings:
+    """Choose how an agent keeps connections: some not at all, some for a moment or only one."""
+    return IdleSettings(random.choice((0.0, 0.01, 0.5, 90.0, 90.0)), random.choice((1, 100)))
+
+
 class _Story:
     def __init__(self, seed: int) -> None:
         self.random = random = Random(f"{seed} story")
         durabilities: tuple[Durability, ...] = ("full", "end", "none")
         durability = random.choices(durabilities, (8, 1, 1))[0]
-        keeping = random.sample(World.HOSTS, random.choice((0, 0, 1, 3)))
+        keeping = {
+            host: Keeps(random.random() < 0.8, _idle(random))
+            for host in random.sample(World.HOSTS, random.choice((0, 1, 3, 3)))
+        }
         self.world = World(seed, Settings(durability), keeping)
         strikes: list[Callable[[], None]] = [
             self.kill, self.kill, self.kill_in_a_call, self.stop, self.fill_disk, self.fail_syncs,
             self.slow_disk, self.slow_network, self.host_goes, self.host_refuses, self.host_is_deaf,
-            self.agent_crashes, self.network_breaks, self.network_breaks, self.clock_jumps,
-            self.cancel_queue, self.reload, self.client_goes, self.client_is_slow,
+            self.agent_crashes, self.network_breaks, self.network_breaks, self.firewall_forgets,
+            self.connections_are_dead, self.connections_are_dead, self.agent_reloads,
+            self.clock_jumps, self.cancel_queue, self.reload, self.client_goes, self.client_is_slow,
             self.client_is_mad, self.index_is_lost, self.prune,
         ]  # fmt: skip
         if durability == "full":
@@ -116,7 +141,10 @@ class _Story:
         self.hosts = random.choice((("web01",), World.HOSTS, (*World.HOSTS, "nowhere")))
         self.marker = 0
         self.world.history.is_calm = not self.strikes
-        slow = {self.slow_disk, self.slow_network, self.host_refuses, self.host_is_deaf}
+        slow = {
+            self.slow_disk, self.slow_network, self.host_refuses, self.host_is_deaf,
+            self.firewall_forgets, self.connections_are_dead,
+        }  # fmt: skip
         self.world.history.is_swift = slow.isdisjoint(self.strikes)
         if "nowhere" in self.hosts:
             self.world.history.unsure_hosts.add("nowhere")
@@ -281,6 +309,15 @@ class _Story:
 
     def network_breaks(self) -> None:
         self.world.break_connections(self._host())
+
+    def firewall_forgets(self) -> None:
+        self.world.forget_connections(self._host())
+
+    def connections_are_dead(self) -> None:
+        self.world.set_traps(self._host(), self.random)
+
+    def agent_reloads(self) -> None:
+        self.world.reload_agent(self._host())
 
     def clock_jumps(self) -> None:
         self.world.jump(self.random.choice((-1e6, -3600.0, -1.0, 0.5, 1000.0, 1e6)))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -29,7 +30,7 @@ from harpcaller.wire.agent import Credentials, ProcedureCall
 from tests.fire.daemon import Daemon, ProcessClock, Settings
 from tests.fire.disk import Dead, SimulatedDisk, Trouble
 from tests.fire.history import History, Listing, Question, Run, marker_of
-from tests.fire.keeper import Keeper
+from tests.fire.keeper import Keeper, Keeps
 from tests.fire.network import End, Network, always
 from tests.fire.people import Client, script_of
 from tests.fire.platter import Platter
@@ -66,14 +67,16 @@ class World:
     Args:
         seed: Of all chance.
         settings: The daemon's.
-        keeping: The hosts whose agents keep calls when connections break.
+        keeping: What the agents of some hosts keep.
     """
 
     HOSTS = ("web01", "web02", "web03")
     #: No story needs so many events; one that has them turns in a circle.
     MOST_EVENTS = 200_000
 
-    def __init__(self, seed: int, settings: Settings, keeping: Sequence[str] = ()) -> None:
+    def __init__(
+        self, seed: int, settings: Settings, keeping: Mapping[str, Keeps] | None = None
+    ) -> None:
         self.seed = seed
         self.clock = Timeline()
         self.random = Random(seed)
@@ -97,8 +100,11 @@ class World:
         self.history.jumps = [(0.0, self.ahead)]
         #: How many calls were gone on with that agents had kept.
         self.resumed = 0
+        #: How many calls were asked for again, and how many shared their connection with one.
+        self.again = self.shared = 0
         self._keepers: dict[str, Keeper] = {}
-        for host in keeping:
+        self._keeping = keeping or {}
+        for host in self._keeping:
             self._start_agent(host)
 
     # --- Time and trace ------------------------------------------------------------------
@@ -322,6 +328,34 @@ class World:
                 end.other.abortConnection()
         self.calls = [one for one in self.calls if one[0] != host]
 
+    def forget_connections(self, host: str) -> None:
+        """Let a firewall forget all connections to a host: nothing gets through any more."""
+        for name, end, _ in self.calls:
+            if name == host:
+                end.forget()
+        self.calls = [one for one in self.calls if one[0] != host]
+
+    def set_traps(self, host: str, random: Random) -> None:
+        """Let each connection to a host break when the daemon says something there.
+
+        None just ends: TLS would tell that from an agent that closes.
+        """
+        for name, end, _ in self.calls:
+            if name == host:
+                far = end.other
+                end.trap = random.choice(
+                    (
+                        end.forget,
+                        far.abortConnection,
+                        partial(self.network.later, far.abortConnection),
+                    )
+                )
+
+    def reload_agent(self, host: str) -> None:
+        """Let an agent read its files again."""
+        if host in self._keepers:
+            self._keepers[host].reload()
+
     def crash_agent(self, host: str) -> None:
         """Let an agent die, and another be in its place at once."""
         self.break_connections(host)
@@ -331,17 +365,21 @@ class World:
             self._start_agent(host)
 
     def _start_agent(self, host: str) -> None:
-        self._keepers[host] = Keeper(ProcessClock(self.clock), self.seed, self._began(host))
+        clock, keeps = ProcessClock(self.clock), self._keeping[host]
+        self._keepers[host] = Keeper(clock, self.seed, self._began(host), keeps)
 
     def _end_agent(self, host: str) -> None:
         keeper = self._keepers.pop(host)
         self.resumed += keeper.kept.attached
+        self.again += keeper.kept.again
+        self.shared -= keeper.connections
         keeper.clock.kill()
 
     def _began(self, host: str) -> Callable[[Run], None]:
         def began(run: Run) -> None:
             self.trace("asked", host, run.marker)
             self.history.runs.append(run)
+            self.shared += 1
 
         return began
 

@@ -13,11 +13,17 @@ from tests.system.test_whole_call import Client, InstallationCase, end_all, gone
 
 
 class Relay:
-    """A network between dispatcher and agent that can be cut and mended."""
+    """A network between dispatcher and agent that can be cut and mended.
+
+    Attributes:
+        count: How many connections there were so far.
+    """
 
     def __init__(self, to_port: int) -> None:
         self._to = ("127.0.0.1", to_port)
+        self.count = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._forgotten: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self.port = 0
@@ -43,6 +49,16 @@ class Relay:
             for end in pair:
                 _shut(end)
 
+    def forget(self) -> None:
+        """Let nothing through on connections that are there, without telling anybody."""
+        with self._lock:
+            self._forgotten.update(end for pair in self._pairs for end in pair)
+
+    def open(self) -> int:
+        """Count the connections that nobody has closed."""
+        with self._lock:
+            return len(self._pairs)
+
     def close(self) -> None:
         """End everything."""
         self.cut()
@@ -67,20 +83,32 @@ class Relay:
                 near.close()
                 continue
             with self._lock:
+                self.count += 1
                 self._pairs.append((near, far))
                 cut_meanwhile = self._listener is not listener
             if cut_meanwhile:
                 _shut(near)
                 _shut(far)
-            self._start(self._pass_on, near, far)
-            self._start(self._pass_on, far, near)
+            self._start(self._pass_on, near, far, (near, far))
+            self._start(self._pass_on, far, near, (near, far))
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        pair: tuple[socket.socket, socket.socket],
+    ) -> None:
         try:
             while data := source.recv(65536):
-                target.sendall(data)
+                if source not in self._forgotten:
+                    target.sendall(data)
         except OSError:
             pass
+        if source in self._forgotten:
+            return
+        with self._lock:
+            if pair in self._pairs:
+                self._pairs.remove(pair)
         _shut(source)
         _shut(target)
 
