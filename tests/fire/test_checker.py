@@ -327,6 +327,9 @@ class CheckerTests(HouseCase):
             self.submit(marker, submitted, queue=queue)
             self.status(50.0, "running", marker, queue["name"], submit=submitted + 0.5, start=start)
         self.assert_complains("started")
+        # Its first start may have been lost, before its agent was asked.
+        self.history.disk_fails, self.history.deaths = 21.0, [39.0]
+        self.assert_fine()
 
     def test_order(self) -> None:
         """The jobs of a queue run in the order of submission."""
