@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import TimeoutError as EndpointTimeout
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from harpcaller.call.context import AgentContext
+from harpcaller.call.context import AgentContext, AgentTLS
 from harpcaller.call.faults import fault_of
 from harpcaller.call.pool import Pool, PoolSettings
 from harpcaller.call.protocol import AgentProtocol
@@ -86,66 +86,95 @@ class Connections:
         """Close those that wait for hosts that aren't what they were, or aren't there."""
         self.pool.drop(lambda key: key[1] not in hosts)
 
-    async def new(self, host: Host, patience: Patience) -> AgentProtocol:
+    def new(self, host: Host, patience: Patience) -> Deferred[AgentProtocol]:
         """Connect.
 
-        Raises:
-            WireError: That can't be had, or not in time.
+        Fails with a WireError if that can't be had, or not in time.  Cancelling gives it up.
         """
         left = max(0.0, patience.due() - self._clock.seconds())
         limit = min(self.connect_timeout_seconds, left)
-        connecting = Deferred.fromCoroutine(self._connect(host, limit))
-        try:
-            return await connecting.addTimeout(limit, self._clock)
-        except DeferredTimeout:
-            place = f"{host.address} port {host.port}"
-            raise patience.exhausted(self._clock.seconds()) or CallTimeout(
-                f"connecting to {place} took longer than {seconds(limit)}"
-            ) from None
+        attempt = _Attempt(self._context.connection(host), host, patience, limit, self._clock)
+        attempt.begin(self._endpoint(host, limit))
+        return attempt.outcome
 
-    async def _connect(self, host: Host, limit: float) -> AgentProtocol:
-        tls = self._context.connection(host)
-        agent = AgentProtocol(host, tls, self._clock)
+
+class _Attempt:
+    """One connection on its way: to be made, and to be secured.
+
+    Attributes:
+        outcome: Of it.
+    """
+
+    def __init__(
+        self, tls: AgentTLS, host: Host, patience: Patience, limit: float, clock: IReactorTime
+    ) -> None:
+        self.outcome: Deferred[AgentProtocol] = Deferred(self._given_up)
+        self._agent = AgentProtocol(host, tls, clock)
+        self._host = host
+        self._patience = patience
+        self._limit = limit
+        self._clock = clock
+        self._alarm = clock.callLater(limit, self._took_too_long)
+        # Of what is waited for now.
+        self._step: Deferred[Any] | None = None
+
+    def begin(self, endpoint: IStreamClientEndpoint) -> None:
+        """Connect."""
+        agent = self._agent
         factory = Factory.forProtocol(lambda: agent)
         factory.noisy = False
-        wrapped = TLSMemoryBIOFactory(tls, True, factory, self._clock)
+        wrapped = TLSMemoryBIOFactory(agent.tls, True, factory, self._clock)
         # Without the buffering of small writes: the request is the only one.
         wrapped.protocol = TLSMemoryBIOProtocol
         try:
-            await _attempt(self._endpoint(host, limit).connect(wrapped))
-        except CancelledError:
-            raise
-        except EndpointTimeout:
-            raise DeferredTimeout from None
-        except Exception:
-            fault = fault_of(Failure(), host, handshake=False)
-            if fault is None:
-                raise
-            raise fault from None
-        await agent.secured
-        return agent
-
-
-def _attempt(connecting: Deferred[IProtocol]) -> Deferred[None]:
-    """Wait for an endpoint; cancelled, this fails as everything else does.
-
-    Endpoints have errors of their own for that, or say that a name isn't found.
-    """
-    given_up = False
-
-    def give_up(_: Deferred[None]) -> None:
-        nonlocal given_up
-        given_up = True
-        connecting.cancel()
-
-    def done(result: IProtocol | Failure) -> None:
-        if given_up:
+            self._step = endpoint.connect(wrapped)
+        except Exception:  # noqa: BLE001  # what a name can't be, say
+            self._not_connected(Failure())
             return
-        if isinstance(result, Failure):
-            attempt.errback(result)
-        else:
-            attempt.callback(None)
+        _ = self._step.addCallbacks(self._connected, self._not_connected)
 
-    attempt: Deferred[None] = Deferred(give_up)
-    _ = connecting.addBoth(done)
-    return attempt
+    def _connected(self, _: IProtocol) -> None:
+        if not self.outcome.called:
+            self._step = self._agent.secured.addCallbacks(self._secured, self._fail)
+
+    def _not_connected(self, failure: Failure) -> None:
+        # Endpoints have errors of their own for being cancelled, or say that a name isn't found.
+        if self.outcome.called:
+            return
+        if failure.check(EndpointTimeout):
+            self._took_too_long()
+            return
+        fault = fault_of(failure, self._host, handshake=False)
+        self._fail(failure if fault is None else Failure(fault))
+
+    def _secured(self, _: None) -> None:
+        if not self.outcome.called:
+            self._stop_watching()
+            self.outcome.callback(self._agent)
+
+    def _fail(self, failure: Failure) -> None:
+        if not self.outcome.called:
+            self._stop_watching()
+            self.outcome.errback(failure)
+
+    def _took_too_long(self) -> None:
+        place = f"{self._host.address} port {self._host.port}"
+        late = self._patience.exhausted(self._clock.seconds()) or CallTimeout(
+            f"connecting to {place} took longer than {seconds(self._limit)}"
+        )
+        self._fail(Failure(late))
+        self._stop_step()
+
+    def _given_up(self, outcome: Deferred[AgentProtocol]) -> None:
+        self._stop_watching()
+        outcome.errback(CancelledError())
+        self._stop_step()
+
+    def _stop_step(self) -> None:
+        step, self._step = self._step, None
+        if step is not None:
+            step.cancel()
+
+    def _stop_watching(self) -> None:
+        if self._alarm.active():
+            self._alarm.cancel()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -29,6 +29,8 @@ from harpcaller.interfaces import Host, HostTLS
 class UnusableIdentity(HarpcallerError):
     """The dispatcher's own certificate or key can't be used; the message says which and why."""
 
+
+_Thing = TypeVar("_Thing")
 
 #: What sessions are kept by: the place, and what is special about its certificate.
 _Key = tuple[str, str, int, HostTLS]
@@ -68,6 +70,15 @@ class _KeptSession:
 
 
 @attrs.frozen
+class _Believed:
+    """What was believed of an agent last: the certificates, DER, and until when they hold."""
+
+    chain: tuple[bytes, ...]
+    fault: str | None
+    expires: float
+
+
+@attrs.frozen
 class Identity:
     """What agents are shown of the dispatcher, in PEM: its certificate with those of its signers
     after it, and its key."""
@@ -99,6 +110,8 @@ class AgentContext:
         self.identity = identity
         self._now = now
         self._sessions: dict[_Key, _KeptSession] = {}
+        #: Reading certificates takes a tenth of a handshake, and an agent shows the same again.
+        self._believed: dict[_Key, _Believed] = {}
         # Not the connection's app data: that is Twisted's.
         self._verdicts: WeakKeyDictionary[SSL.Connection, _Verdict] = WeakKeyDictionary()
         self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -174,15 +187,39 @@ class AgentContext:
             connection.set_session(kept.session)
         return connection, verdict, kept
 
+    def _judge(
+        self, host: Host, connection: SSL.Connection, fault: str | None
+    ) -> tuple[str | None, float]:
+        """Decide on the certificates that an agent shows: an objection, and when they are over."""
+        chain = tuple(
+            crypto.dump_certificate(crypto.FILETYPE_ASN1, one)
+            for one in connection.get_verified_chain() or ()
+        )
+        believed = self._believed.get(_key(host))
+        if believed is not None and (believed.chain, believed.fault) == (chain, fault):
+            return None, believed.expires
+        leaf = connection.get_peer_certificate(as_cryptography=True)
+        ends = [x509.load_der_x509_certificate(one).not_valid_after_utc for one in chain]
+        if leaf is None or not ends:
+            return "the agent has shown no certificate", 0.0
+        expires = min(ends).timestamp()
+        found = objection(self.trust, Presented(leaf, fault), host)
+        if found is None:
+            _put(self._believed, host, _Believed(chain, fault, expires), self.MAX_SESSIONS)
+        return found, expires
+
     def _remember(self, host: Host, connection: SSL.Connection, expires: float) -> None:
         session = connection.get_session()
-        if session is None:
-            return
-        self._sessions.pop(_key(host), None)
-        if len(self._sessions) >= self.MAX_SESSIONS:
-            # The one that was renewed the longest ago.
-            del self._sessions[next(iter(self._sessions))]
-        self._sessions[_key(host)] = _KeptSession(session, expires)
+        if session is not None:
+            _put(self._sessions, host, _KeptSession(session, expires), self.MAX_SESSIONS)
+
+
+def _put(kept: dict[_Key, _Thing], host: Host, thing: _Thing, most: int) -> None:
+    """Keep something of a host; if there are too many, not that which was renewed longest ago."""
+    kept.pop(_key(host), None)
+    if len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[_key(host)] = thing
 
 
 def _key(host: Host) -> _Key:
@@ -217,15 +254,12 @@ class AgentTLS:
             self._expires = self._resumable.expires
             return None
         try:
-            leaf = self._connection.get_peer_certificate(as_cryptography=True)
-            chain = self._connection.get_verified_chain(as_cryptography=True) or []
-            ends = [one.not_valid_after_utc.timestamp() for one in chain]
+            found, self._expires = self.context._judge(
+                self._host, self._connection, self._verdict.fault
+            )
         except Exception:  # noqa: BLE001  # of no one family; OpenSSL is the more lenient reader
             return "the agent's certificate can't be read"
-        if leaf is None or not ends:
-            return "the agent has shown no certificate"
-        self._expires = min(ends)
-        return objection(self.context.trust, Presented(leaf, self._verdict.fault), self._host)
+        return found
 
     def has_expired(self) -> bool:
         """Tell whether a certificate of the agent's chain is over by now."""
