@@ -136,7 +136,7 @@ class AgentContext:
             self._context.use_certificate(first)
             for signer in signers:
                 self._context.add_extra_chain_cert(signer)
-        except (ValueError, SSL.Error):
+        except (ValueError, x509.InvalidVersion, SSL.Error):
             raise UnusableIdentity("cert_file: expected PEM certificates") from None
         try:
             key = load_pem_private_key(identity.key, password=None)

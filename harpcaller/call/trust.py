@@ -161,7 +161,7 @@ def _certificates(path: str, content: bytes, problems: list[Problem]) -> Iterato
         line = content.count(b"\n", 0, block.start()) + 1
         try:
             yield x509.load_pem_x509_certificate(block.group())
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             problems.append(Problem(path, line, "this certificate can't be read"))
     if not _block.search(content) and content.strip():
         problems.append(Problem(path, 1, "expected PEM certificates, found something else"))

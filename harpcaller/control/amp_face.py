@@ -221,8 +221,8 @@ class AmpFace(amp.AMP):
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """Take a command; nothing was asked of the client that it could answer."""
-        if amp.COMMAND not in box or amp.ASK not in box:
-            self._breach("a box that is no command, or wants no answer")
+        if amp.COMMAND not in box or amp.ASK not in box or amp.ANSWER in box or amp.ERROR in box:
+            self._breach("a box that is no command, or wants no answer, or is one")
         elif len(box[amp.COMMAND]) > amp.MAX_KEY_LENGTH:
             self._breach("a command's name too long to be quoted")
         else:

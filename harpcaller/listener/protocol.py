@@ -370,7 +370,10 @@ class ClientProtocol(Protocol):
 
 def name_of(certificate: X509) -> str | None:
     """Give the name that a client's certificate gives it, its only commonName, if it does."""
-    names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    try:
+        names = certificate.to_cryptography().subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except Exception:  # noqa: BLE001  # of no one family; OpenSSL is the more lenient reader
+        return None
     found = names[0].value if len(names) == 1 else None
     return found if isinstance(found, str) and is_name(found) else None
 

@@ -82,7 +82,7 @@ def _read(path: str) -> bytes:
 def _certificates(path: str) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(_read(path))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise NotUsable(f"{path}: expected PEM certificates, found none") from None
     return found
 

@@ -7,6 +7,7 @@ anything but tests: the keys are unencrypted and nobody guards them.
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -139,6 +140,16 @@ def make_self_signed(
         .add_extension(alternatives, critical=False)
     )
     return Certificate(_pem(builder.sign(key, SHA256())), _key_pem(key))
+
+
+def of_unknown_version(certificate: Certificate) -> Certificate:
+    """Give the same certificate in a version that there isn't; some libraries read it."""
+    der = x509.load_pem_x509_certificate(certificate.certificate_pem).public_bytes(Encoding.DER)
+    odd = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    text = b64encode(odd)
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    head, end = b"-----BEGIN CERTIFICATE-----\n", b"\n-----END CERTIFICATE-----\n"
+    return Certificate(head + b"\n".join(lines) + end, certificate.key_pem)
 
 
 def _authority_builder(

@@ -24,7 +24,13 @@ from harpcaller.call.context import AgentContext
 from harpcaller.call.trust import Trust
 from harpcaller.interfaces import Host
 from harpcaller.testing.agent import AgentTLS as ServerTLS
-from harpcaller.testing.certificates import Authority, Certificate, make_authority, make_self_signed
+from harpcaller.testing.certificates import (
+    Authority,
+    Certificate,
+    make_authority,
+    make_self_signed,
+    of_unknown_version,
+)
 from harpcaller.wire.agent import Credentials
 from tests.house import HouseCase
 
@@ -261,9 +267,9 @@ class ChainTests(HouseCase):
     def test_certificate_that_cannot_be_read(self) -> None:
         """A certificate that only OpenSSL can read is the agent's fault, not a bug of ours."""
         shown = make_self_signed()
-        odd = der(shown).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+        odd = of_unknown_version(shown).certificate_pem
         server = ServerTLS(shown)
-        readable_by_openssl = crypto.load_certificate(crypto.FILETYPE_ASN1, odd)
+        readable_by_openssl = crypto.load_certificate(crypto.FILETYPE_PEM, odd)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             server.context.use_certificate(readable_by_openssl)

@@ -10,7 +10,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from harpcaller.call.trust import Presented, Trust, load_trust, objection
 from harpcaller.config.problems import ConfigurationError
 from harpcaller.interfaces import Host, HostTLS
-from harpcaller.testing.certificates import Certificate, make_authority, make_self_signed
+from harpcaller.testing.certificates import (
+    Certificate,
+    make_authority,
+    make_self_signed,
+    of_unknown_version,
+)
 from harpcaller.wire.agent import Credentials
 from tests.house import HouseCase
 
@@ -259,6 +264,11 @@ class LoadingTests(HouseCase):
         self.assertEqual(
             [f"known: line {line}: this certificate can't be read"], self.problems(known="known")
         )
+
+    def test_certificate_of_an_unknown_version(self) -> None:
+        """So is one of a version that there isn't."""
+        self.files["ca"] = of_unknown_version(CA).certificate_pem
+        self.assertEqual(["ca: line 1: this certificate can't be read"], self.problems(ca="ca"))
 
     def test_certificate_without_end(self) -> None:
         """A file that was cut off is not taken for a shorter one."""

@@ -243,6 +243,8 @@ class BadInputTests(AmpCase):
             box(_error=b"1", _error_code=b"x", _error_description=b"y"),
             box(_command=b"stop"),
             box(_ask=b"1"),
+            box(_ask=b"1", _command=b"stop", _answer=b"1"),
+            box(_ask=b"1", _command=b"stop", _error=b"1"),
             box(_ask=b"1", _command=b"x" * 60000),
         ):
             client = Client(self.world)

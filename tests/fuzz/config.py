@@ -17,10 +17,11 @@ from harpcaller.config.problems import ConfigurationError
 from harpcaller.config.tokens import BadTokens, Tokens
 from harpcaller.control.arguments import BadUsage
 from harpcaller.control.arguments import parse as parse_arguments
-from harpcaller.testing.certificates import make_authority
+from harpcaller.testing.certificates import make_authority, of_unknown_version
 from tests.fuzz.target import Target, same
 
 _TREE = Path(__file__).parent.parent.parent
+_CERTIFICATE = make_authority()
 _YAML = (
     b"- ",
     b": ",
@@ -162,7 +163,7 @@ TARGETS = (
     Target(
         "certificates",
         certificates,
-        (make_authority().certificate_pem,),
+        (_CERTIFICATE.certificate_pem, of_unknown_version(_CERTIFICATE).certificate_pem),
         (
             b"-----BEGIN CERTIFICATE-----\n",
             b"-----END CERTIFICATE-----\n",

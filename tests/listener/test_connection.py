@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import socket
+import warnings
 
+from OpenSSL.crypto import FILETYPE_PEM, load_certificate
 from twisted.internet.defer import Deferred
 
 from harpcaller.interfaces import Requester
+from harpcaller.listener.protocol import name_of
+from harpcaller.testing.certificates import Certificate, make_authority, of_unknown_version
 from harpcaller.testing.dispatcher import FakeDispatcher
 from harpcaller.wire.client import Call, JobId
+from tests.house import HouseCase
 from tests.listener.world import CALL, DONE, NOBODY, ListenerCase, request
 
 LIMIT = 1000
@@ -543,3 +548,21 @@ class _BuggyDispatcher(FakeDispatcher):
 
     def submit(self, call: Call, client: Requester) -> Deferred[JobId]:
         return Deferred(lambda asked: asked.errback(ZeroDivisionError()))
+
+
+class NameTests(HouseCase):
+    def name(self, certificate: Certificate) -> str | None:
+        return name_of(load_certificate(FILETYPE_PEM, certificate.certificate_pem))
+
+    def test_name_in_a_certificate(self) -> None:
+        """It is the only commonName, if that can be a client's name."""
+        authority = make_authority()
+        self.assertEqual("web", self.name(authority.issue("web", client=True)))
+        self.assertIsNone(self.name(authority.issue("a:b", client=True)))
+
+    def test_certificate_that_cannot_be_read(self) -> None:
+        """Who shows one that only OpenSSL reads isn't known, and no bug of ours."""
+        odd = of_unknown_version(make_authority().issue("web", client=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.assertIsNone(self.name(odd))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from harpcaller.service.server_tls import NotUsable, ServerTLS, load_context
-from harpcaller.testing.certificates import make_authority
+from harpcaller.testing.certificates import make_authority, of_unknown_version
 from tests.house import HouseCase
 
 
@@ -56,6 +56,8 @@ class LoadTests(HouseCase):
         self.assertIn("agent.pem: expected a PEM private key", self.trouble(good, good))
         self.assertIn("other.key: not the key of agent.pem", self.trouble(good, self.other.key))
         self.assertIn("agent.key: expected PEM certificates", self.trouble(good, key, key))
+        odd = of_unknown_version(self.authority.issue()).write(self.folder, "odd")
+        self.assertIn("odd.pem: expected PEM certificates", self.trouble(odd.certificate, odd.key))
 
     def test_passphrase(self) -> None:
         """A key with a passphrase is refused, and nobody is asked for it."""
