@@ -141,6 +141,24 @@ class LoopTests(TestCase):
         )
         self.assertEqual("warned out of memory, pausing\n" * 2 + "called\n", done.stdout)
 
+    def test_memory_that_stays_away(self) -> None:
+        """It is waited for, but not for ever: then the loop does what it can."""
+        done = self.run_script(
+            "import resource\n"
+            "from pathlib import Path\n"
+            "limits = resource.getrlimit(resource.RLIMIT_AS)\n"
+            "def give(): resource.setrlimit(resource.RLIMIT_AS, limits)\n"
+            "now = time.monotonic()\n"
+            "loop.at(now, give)\n"
+            "loop.at(now, loop.stop)\n"
+            "size = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (size, limits[1]))\n"
+            "loop.run(); loop.close()\n"
+            "print('waited' if time.monotonic() - now < 60 else 'too long')\n"
+        )
+        words = ["warned out of memory, pausing"] * 5
+        self.assertEqual([*words, "waited"], done.stdout.splitlines())
+
     def test_children_strangers_and_signals(self) -> None:
         """Each child's end is told to who waits for it; a stranger's is nobody's business."""
         done = self.run_script(
