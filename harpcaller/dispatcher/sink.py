@@ -35,9 +35,8 @@ class JobSink:
 
     def record(self, *data: Raw) -> Deferred[None]:
         """Store records, unless the job has ended."""
-        now, said = self._now(), self._job.life.said
-        facts = [fact for each in data if (fact := said(now, each)) is not None]
-        if not facts:
+        facts = self._job.life.said(self._now(), data)
+        if facts is None:
             return succeed(None)
         return self._store.add(self._job.job_id, *facts).addCallback(self._stored)
 

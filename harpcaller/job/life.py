@@ -9,15 +9,16 @@
     resumable (late)      (late)     resumable  ended      ended
     ended     (late)      (late)     (late)     (late)     (late)
 
-Every input gives the :data:`~harpcaller.interfaces.Fact` to write down, or None where it
-came too late to matter; so each job has one ending, whoever is first.  ``finished`` while
+Every input gives the :data:`~harpcaller.interfaces.Fact` to write down (``said`` gives some),
+or None where it came too late to matter; so each job has one ending, whoever is first.
+``finished`` while
 queued is a job that failed before it could start (an unknown host).  In ``resumable`` the agent
 has said that it keeps the call, so that a later dispatcher can go on with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -38,8 +39,8 @@ class Life(Protocol):
     def kept(self, now: float) -> Resumable | None:
         """The agent said that it keeps the call; before the first record."""
 
-    def said(self, now: float, data: Raw) -> Recorded | None:
-        """The agent sent a record."""
+    def said(self, now: float, data: Sequence[Raw]) -> Sequence[Recorded] | None:
+        """The agent sent records."""
 
     def finished(self, now: float, ending: Ending) -> Ended | None:
         """The call ended by itself."""
@@ -63,10 +64,12 @@ def _keep(_life: Life, _course: _Course, now: float) -> Resumable | None:
     return Resumable(now)
 
 
-def _record(_life: Life, course: _Course, now: float, data: Raw) -> Recorded | None:
-    number = course.records
-    course.records += 1
-    return Recorded(Record(number, data, now))
+def _record(
+    _life: Life, course: _Course, now: float, data: Sequence[Raw]
+) -> Sequence[Recorded] | None:
+    first = course.records
+    course.records += len(data)
+    return [Recorded(Record(number, each, now)) for number, each in enumerate(data, first)]
 
 
 def _finish(_life: Life, _course: _Course, now: float, ending: Ending) -> Ended | None:
@@ -85,7 +88,9 @@ def _late_keep(_life: Life, _course: _Course, now: float) -> Resumable | None:
     return None
 
 
-def _late_record(_life: Life, _course: _Course, now: float, data: Raw) -> Recorded | None:
+def _late_record(
+    _life: Life, _course: _Course, now: float, data: Sequence[Raw]
+) -> Sequence[Recorded] | None:
     return None
 
 

@@ -31,6 +31,6 @@ class Sizes:
     job_tail: int = 64 * 1024
     all_tails: int = 32 * 1024 * 1024
     page: int = 64 * 1024
-    page_records: int = 64
+    page_records: int = 128
     recent: int = 8 * 1024 * 1024
     list_jobs: int = 500

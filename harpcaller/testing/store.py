@@ -70,7 +70,7 @@ class MemoryJobStore:
         page_bytes: How much data a page has at most, its first record excepted.
     """
 
-    def __init__(self, *, page_records: int = 64, page_bytes: int = 64 * 1024) -> None:
+    def __init__(self, *, page_records: int = 128, page_bytes: int = 64 * 1024) -> None:
         self._page_records = page_records
         self._page_bytes = page_bytes
         self._jobs: dict[JobId, _Job] = {}

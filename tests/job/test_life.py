@@ -67,8 +67,16 @@ def kept(life: Life) -> Fact | None:
     return life.kept(5.0)
 
 
+def said_alone(life: Life, now: float, data: Raw) -> Fact | None:
+    facts = life.said(now, [data])
+    if facts is None:
+        return None
+    (fact,) = facts
+    return fact
+
+
 def said(life: Life) -> Fact | None:
-    return life.said(5.0, SAID)
+    return said_alone(life, 5.0, SAID)
 
 
 def finished(life: Life) -> Fact | None:
@@ -133,31 +141,41 @@ class CourseTests(SynchronousTestCase):
     def test_records_are_numbered_from_zero(self) -> None:
         """Absolute numbers without gaps, each with the time it was heard at."""
         life = running()
-        facts = [life.said(10.0 + number, Raw(b"%d" % number)) for number in range(3)]
+        facts = [said_alone(life, 10.0 + number, Raw(b"%d" % number)) for number in range(3)]
         self.assertEqual(
             [Recorded(Record(number, Raw(b"%d" % number), 10.0 + number)) for number in range(3)],
             facts,
         )
 
+    def test_records_at_once(self) -> None:
+        """Those that come together are numbered in their order, and have one time."""
+        life = running()
+        self.assertEqual(Recorded(Record(0, SAID, 1.0)), said_alone(life, 1.0, SAID))
+        self.assertEqual(
+            [Recorded(Record(number, Raw(b"%d" % number), 2.0)) for number in (1, 2)],
+            life.said(2.0, [Raw(b"1"), Raw(b"2")]),
+        )
+        self.assertEqual(Recorded(Record(3, SAID, 3.0)), said_alone(life, 3.0, SAID))
+
     def test_late_records_have_no_number(self) -> None:
         """What is said before the start or after the end isn't counted."""
         life = queued()
-        life.said(0.0, SAID)
+        life.said(0.0, [SAID])
         life.turn_came(1.0)
-        self.assertEqual(Recorded(Record(0, SAID, 2.0)), life.said(2.0, SAID))
+        self.assertEqual(Recorded(Record(0, SAID, 2.0)), said_alone(life, 2.0, SAID))
 
     def test_goes_on_with_its_records(self) -> None:
         """A job that is taken up again goes on with the number after its last record."""
         life = new_life(7)
         life.turn_came(1.0)
-        self.assertEqual(Recorded(Record(7, SAID, 2.0)), life.said(2.0, SAID))
+        self.assertEqual(Recorded(Record(7, SAID, 2.0)), said_alone(life, 2.0, SAID))
 
     def test_lives_are_apart(self) -> None:
         """One job's records and end are none of another's business."""
         one, other = running(), running()
-        one.said(1.0, SAID)
+        one.said(1.0, [SAID])
         one.cancelled(2.0)
-        self.assertEqual(Recorded(Record(0, SAID, 3.0)), other.said(3.0, SAID))
+        self.assertEqual(Recorded(Record(0, SAID, 3.0)), said_alone(other, 3.0, SAID))
 
     def test_any_ending_is_written_as_it_is(self) -> None:
         """The machine doesn't look into how a call ended."""

@@ -119,10 +119,10 @@ class ContractMixin(StoreCase):
         self.assertEqual(3, self.finish(self.store.count(job_id)))
 
     def test_pages_are_bounded(self) -> None:
-        """A page has at most 64 records, and nothing is missing between pages."""
+        """A page has at most 128 records, and nothing is missing between pages."""
         job_id = self.run_job(1, records=450)
         page = self.finish(self.store.read(job_id, 0))
-        self.assertEqual((64, None), (len(page.records), page.ending))
+        self.assertEqual((128, None), (len(page.records), page.ending))
         self.assertEqual(list(range(450)), [record.number for record in self.all_records(job_id)])
 
     def test_big_record_has_page_of_its_own(self) -> None:
