@@ -57,6 +57,7 @@ class Place:
     def leave(self) -> None:
         """Give the place up; once is enough, more do no harm."""
         stage, self.stage = self.stage, Stage.LEFT
+        self.start = None  # it holds the job, which holds us: nothing is left to the collector
         if stage is not Stage.LEFT:
             self._queue.left(self, stage)
 
@@ -110,8 +111,9 @@ class Queue:
         _ = self._slots.acquire()
         self._running[job_id] = place
         place.stage = Stage.RUNNING
-        assert place.start is not None
-        place.start()
+        start, place.start = place.start, None
+        assert start is not None
+        start()
         return True
 
     def empty(self) -> bool:

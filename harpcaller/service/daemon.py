@@ -45,6 +45,7 @@ from harpcaller.listener.protocol import ClientFactory, ClientSettings
 from harpcaller.logs.events import EventLog
 from harpcaller.logs.observers import LogSetup
 from harpcaller.queues.board import Board
+from harpcaller.service.collecting import collector_at_rest
 from harpcaller.service.descriptors import raise_descriptor_limit
 from harpcaller.service.leaving import leave_with
 from harpcaller.service.listening import CannotListen, Listening
@@ -208,17 +209,21 @@ class DispatcherDaemon(MultiService):
         )
         descriptors = raise_descriptor_limit()
         self._control.start()
-        left_over = await self._store.open()
-        await self._refresher.start()
-        if self._connections.context.trust.anybody:
-            _log.warn("daemon.trusts_any_agent", hint="set ca_file or known_certs_file")
-        # A port that can't be had is found before a job is started; and nobody is let in
-        # before the jobs are known again, which happens at once.
-        await self._listening.open(self._settings.doors, self._trusted.tls)
-        await self._dispatcher.recover(left_over)
+        with collector_at_rest():
+            left_over = await self._store.open()
+            recovered = len(left_over)
+            await self._refresher.start()
+            if self._connections.context.trust.anybody:
+                _log.warn("daemon.trusts_any_agent", hint="set ca_file or known_certs_file")
+            # A port that can't be had is found before a job is started; and nobody is let in
+            # before the jobs are known again, which happens at once.
+            await self._listening.open(self._settings.doors, self._trusted.tls)
+            await self._dispatcher.recover(left_over)
+            # The calls are read again when their turns come.
+            del left_over
         self._retention.setServiceParent(self)
         self._is_ready = True
-        _log.info("daemon.ready", pid=self.pid, recovered=len(left_over), descriptors=descriptors)
+        _log.info("daemon.ready", pid=self.pid, recovered=recovered, descriptors=descriptors)
         notify("READY=1", self._environ)
         waiting, self._wait_for_ready = self._wait_for_ready, []
         for one in waiting:

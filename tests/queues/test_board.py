@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 
 from zope.interface.verify import verifyObject
 
@@ -366,6 +367,33 @@ class CloseTests(BoardCase):
         self.turn()
         self.assertEqual([], self.started)
         self.assertEqual(["a", "b"], self.members())
+
+
+class _Job:
+    """Holds its place, which holds what starts it, as a living job does."""
+
+    def __init__(self, place: IPlace) -> None:
+        self.place = place
+        place.wait(self.start)
+
+    def start(self) -> None:
+        """Its turn came."""
+
+
+class MemoryTests(BoardCase):
+    """A hundred thousand jobs may leave a queue; none of them waits for the garbage collector."""
+
+    def test_left_places(self) -> None:
+        """Who stood in line, or ran, and left is forgotten by the last who knows of it."""
+        jobs = [_Job(self.reserve(name)) for name in ("runs", "waits")]
+        known = [weakref.ref(job) for job in jobs]
+        self.turn()
+        for job in reversed(jobs):
+            job.place.leave()
+        del job
+        jobs.clear()
+        self.places.clear()
+        self.assertEqual([None, None], [one() for one in known])
 
 
 def _depth() -> int:
