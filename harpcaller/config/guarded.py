@@ -68,15 +68,16 @@ def judged(files: Iterable[Guarded], uid: int) -> Judgement:
 
 def _fault_of_folder(path: Path) -> Iterator[str]:
     """Tell whether everybody may put another file in its place."""
-    folder = path.absolute().parent
-    try:
-        mode = stat.S_IMODE(os.stat(folder).st_mode)
-    except OSError:
-        return
-    # In one that is sticky, only their owners may rename and remove files.
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        how = f"(mode {mode:04o}); try chmod o-w {folder}"
-        yield f"everybody may put another in its place, by its folder {how}"
+    # It may be a link, which is exchanged where it is, and its target where that is.
+    for folder in sorted({path.absolute().parent, path.resolve().parent}):
+        try:
+            mode = stat.S_IMODE(os.stat(folder).st_mode)
+        except OSError:
+            continue
+        # In one that is sticky, only their owners may rename and remove files.
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            how = f"(mode {mode:04o}); try chmod o-w {folder}"
+            yield f"everybody may put another in its place, by its folder {how}"
 
 
 def _faults(found: os.stat_result, secret: bool) -> Iterator[str]:

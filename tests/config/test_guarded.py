@@ -55,6 +55,20 @@ class GuardedTests(HouseCase):
             self.problems(0o600, True),
         )
 
+    def test_link(self) -> None:
+        """The folder counts that a link is in, and the one that it leads to."""
+        for open_one in ("here", "there"):
+            root = Path(self.mktemp()).absolute()
+            for name in ("here", "there"):
+                (root / name).mkdir(parents=True)
+            (root / "there" / "file").touch(0o600)
+            self.path = root / "here" / "link"
+            self.path.symlink_to(root / "there" / "file")
+            self.assertEqual([], self.problems(0o600, True))
+            (root / open_one).chmod(0o777)
+            (problem,) = self.problems(0o600, True)
+            self.assertIn(f"try chmod o-w {root / open_one}", problem)
+
     def test_owner(self) -> None:
         """A file of another user is only warned of: it may be meant so."""
         owner = self.path.stat().st_uid

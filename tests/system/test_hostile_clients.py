@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import threading
 
 from harpcaller.testing.installation import PATIENCE
@@ -147,3 +148,38 @@ class TimeTests(HostileCase):
             thread.join(PATIENCE)
         connection.sendall(b'{"harpcaller":1,"get_result":"none"}\n')
         self.assertIn(b"invalid_jobid", connection.recv(4096))
+
+
+class SecuredTests(HostileCase):
+    def secured(self) -> ssl.SSLSocket:
+        """Connect by TLS."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = self.connect(self.tls_port)
+        return self.open.enter_context(context.wrap_socket(plain))
+
+    def test_followers_that_do_not_read(self) -> None:
+        """TLS holds no more for those who don't read than a plain port does."""
+        job = self.world.submit("flood", 64)
+        for _ in range(8):
+            line = encode({"harpcaller": 1, "follow_stream": job, "since": 0}) + b"\n"
+            self.secured().sendall(line)
+        self.assertEqual({"result": None}, self.world.result(job))
+        self.assertLess(self.grown(), 48 * MB)
+        self.served()
+
+    def test_endless_line_and_unread_answers(self) -> None:
+        """Neither does it for lines without an end, nor for who asks and doesn't read."""
+        endless = self.secured()
+        with contextlib.suppress(OSError):
+            for _ in range(64 * 16):
+                endless.sendall(b"x" * 65536)
+        connection = self.secured()
+        line = b'{"harpcaller":1,"get_status":"none"}\n' * 1000
+        with contextlib.suppress(OSError):
+            connection.settimeout(2)
+            for _ in range(2048):
+                connection.sendall(line)
+            self.fail("it takes any number of requests")
+        self.assertLess(self.grown(), 16 * MB)
+        self.served()
