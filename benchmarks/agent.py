@@ -1,6 +1,7 @@
 """Calls of the real agent; beside a server that forks itself, or starts a Python, for each call.
 
-Ten clients call a procedure that does nothing, each call on a TLS connection of its own.  Then
+Ten clients call a procedure that does nothing, each call on a TLS connection of its own; of the
+agent also on connections that they keep, as the dispatcher does.  Then
 some calls that last, and what memory each adds: its part of what is shared, and its own (PSS).
 """
 
@@ -28,6 +29,7 @@ from benchmarks.report import Cell, Finding, Report, parser, reporting
 from harpcaller.testing.certificates import make_authority
 
 US = "harpd, a template process"
+KEPT = "harpd, connections kept"
 FORKING = "a server that forks itself"
 STARTING = "a new interpreter a call"
 
@@ -78,14 +80,15 @@ def servers(folder: Path) -> Iterator[tuple[Path, dict[str, Server]]]:
 def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
     """Measure rates by turns, then memory."""
     seconds = report.pick(5.0, 2.0, 0.2)
-    runs = {name: Runs() for name in all_three}
+    runs = {name: Runs() for name in (KEPT, *all_three)}
     for _ in range(report.pick(5, 2, 1)):
-        for name, server in all_three.items():
+        for name, one in runs.items():
+            server = all_three[US if name == KEPT else name]
             before = server.processor_seconds()
-            found = run("benchmarks.handshakes", server.port, ca, CONCURRENCY, seconds, "full")
-            runs[name].rates.append(found["per_second"])
-            count = found["per_second"] * seconds
-            runs[name].each.append((server.processor_seconds() - before) / count)
+            place = (server.port, ca, CONCURRENCY, seconds)
+            found = run("benchmarks.handshakes", *place, "kept" if name == KEPT else "full")
+            one.rates.append(found["per_second"])
+            one.each.append((server.processor_seconds() - before) / found["count"])
     count = report.pick(100, 30, 3)
     memory = {
         name: weigh_calls(server, ca, count, is_bare=name != US)
@@ -96,13 +99,14 @@ def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
             "": name,
             "calls/s": one.rate,
             "processor ms each": 1000 * statistics.median(one.each),
-            "PSS of a running call, KiB": memory[name] / 1024,
+            "PSS of a running call, KiB": memory[name] / 1024 if name in memory else None,
         }
         for name, one in runs.items()
     ]
     report.table(f"calls of a procedure that does nothing, {CONCURRENCY} at once", rows)
     rate = runs[US].rate
     report.find(Finding("calls of harpd", rate, "/s", least=300))
+    report.find(Finding("calls of harpd, connections kept", runs[KEPT].rate, "/s", least=300))
     for than, least in ((STARTING, 10.0), (FORKING, None)):
         report.find(Finding("calls of harpd", rate, "/s", than, runs[than].rate, least=least))
         ours, theirs = (1 / statistics.median(runs[name].each) for name in (US, than))
@@ -111,7 +115,8 @@ def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
         ours, theirs = (memory[name] / 1024 for name in (US, than))
         report.find(Finding("PSS of a running call", ours, "KiB", than, theirs))
     report.sum_up(
-        f"{rate:,.0f} calls a second, {rate / runs[STARTING].rate:.1f} times as many as by new"
+        f"{rate:,.0f} calls a second, {runs[KEPT].rate:,.0f} on kept connections;"
+        f" {rate / runs[STARTING].rate:.1f} times as many as by new"
         f" interpreters, {rate / runs[FORKING].rate:.1f} times as many as by forks of the server;"
         f" {memory[US] / 1024:,.0f} KiB for each that runs"
     )

@@ -36,6 +36,8 @@ authentication:
   module: harpd.auth.inconfig
   users:
     bench: "plain:secret"
+limits:
+  max_calls: 1024
 """
 
 
