@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from resource import RLIM_INFINITY
 
@@ -258,3 +259,32 @@ class ReadingTests(SynchronousTestCase):
         (folder / "=x").write_text("y")
         end = self.assertRaises(Ended, envdir.apply, "envdir", str(folder))
         self.assertIn(f"unable to set {folder}/=x: a variable needs a name", end.line)
+
+
+class CopiesTests(SynchronousTestCase):
+    """The descriptors by which fghack sees that a program is still there."""
+
+    def test_as_many_as_there_may_be(self) -> None:
+        """Where that are too few, the program still gets those."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        three = self.copies(writing, limits[0])
+        self.assertEqual(3, len(three))
+        # The lowest that are free are taken first.
+        self.assertEqual(three[:2], self.copies(writing, three[2]))
+        self.assertEqual([], self.copies(writing, three[0]))
+
+    def copies(self, descriptor: int, limit: int) -> list[int]:
+        """Make three copies, or as many as fit, and close them again."""
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+        try:
+            copies = fghack.copy(descriptor, 3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.assertTrue(all(map(os.get_inheritable, copies)))
+        for one in copies:
+            os.close(one)
+        return copies

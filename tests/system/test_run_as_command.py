@@ -36,7 +36,8 @@ class RunAsTests(ChainCase):
         words += ["--stdin=in", "--stdout=out", "--stderr-to-stdout", "-P", "-n3", "-o", "99"]
         outcome = self.run_as(*words, "-C", "/", "sh", "-c", shown)
         self.assertEqual((0, b"", b""), outcome)
-        expected = "what comes in\nof the directory, of another, 1\n0027\n3\n99\n/\nwrong\n"
+        nice = os.nice(0) + 3
+        expected = f"what comes in\nof the directory, of another, 1\n0027\n{nice}\n99\n/\nwrong\n"
         self.assertEqual(expected, (self.work / "out").read_text())
         self.assertEqual(0o640, (self.work / "out").stat().st_mode & 0o777)
         self.assertEqual((0, b"", b""), self.run_as("--stderr=out", "sh", "-c", "echo more >&2"))

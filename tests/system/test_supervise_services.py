@@ -209,6 +209,7 @@ class WaitingTests(TreeCase):
         self.service("it")
         self.assertEqual(1, self.code("svc", "-wu", "it"))
         self.svc("-wd", "it")
+        self.assertEqual(1, self.code("svc", "-wd", "nowhere"))
         self.assertIs(False, self.status("it")["supervised"])
         self.svscan("it")
         self.svc("-d", "-wd", "it")

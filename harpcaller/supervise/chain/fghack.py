@@ -41,15 +41,23 @@ def main(argv: list[str]) -> int:
     return code
 
 
+def copy(descriptor: int, count: int) -> list[int]:
+    """Copy a descriptor for a program that comes next; fewer times where there may be no more."""
+    copies = []
+    try:
+        for _ in range(count):
+            copies.append(os.dup(descriptor))
+            os.set_inheritable(copies[-1], True)
+    except OSError:
+        pass  # it gets what there is, as by the original
+    return copies
+
+
 def _become(command: list[str], writing: int) -> "NoReturn":
     """Be the program, in the new process."""
     try:
         os.set_inheritable(writing, True)
-        try:
-            for _ in range(DESCRIPTORS - 1):
-                os.set_inheritable(os.dup(writing), True)
-        except OSError:
-            pass  # so it gets as many as there may be
+        copy(writing, DESCRIPTORS - 1)
         become("fghack", command)
     except Ended as end:
         say(end.line)

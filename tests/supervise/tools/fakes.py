@@ -28,8 +28,11 @@ class FakeLoop(Loop):
         self.timers: list[Timer] = []
         self.children: dict[int, Callable[[Ending], None]] = {}
         self.stopped = False
+        self.refusals: list[OSError] = []
 
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
         self.watched[descriptor] = callback
 
     def unwatch(self, descriptor: int) -> None:

@@ -328,6 +328,13 @@ class FolderTests(FakeWorld):
         self.command("it", "x")
         self.supervised("it", down="")
 
+    def test_no_room_to_listen(self) -> None:
+        """A service whose commands couldn't be heard isn't supervised; its folder is let go of."""
+        self.loop.refusals = [OSError(errno.ENOMEM, "")]
+        why = "unable to read it/supervise/control: out of memory"
+        self.assertEqual(why, str(self.assertRaises(Unusable, self.supervised, "it")))
+        self.supervised("it")
+
     def test_no_folder(self) -> None:
         """It says where it couldn't go."""
         missing = str(self.root / "missing")
