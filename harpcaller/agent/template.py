@@ -120,12 +120,13 @@ class Template:
 
     def _hear(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(
-                self._control, 65536, 64, socket.MSG_CMSG_CLOEXEC
-            )
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
         except ConnectionError:
             data, descriptors = b"", []
-        self._descriptors.extend(descriptors)
+        for descriptor in descriptors:
+            # Python forgets to pass on the flag that would do this.
+            os.set_inheritable(descriptor, False)
+            self._descriptors.append(descriptor)
         if not data:
             self._abandoned()
             return

@@ -125,7 +125,8 @@ def what_is_left_of_us():
         "oom": int(open("/proc/self/oom_score_adj").read()),
         "descriptors": subprocess.run(
             ["sh", "-c", "for fd in 0 1 2 3 4 5 6 7 8 9; do"
-             " [ -e /proc/self/fd/$fd ] && echo $fd; done"], capture_output=True, text=True
+             " [ -e /proc/self/fd/$fd ] && echo $fd; done"], capture_output=True, text=True,
+            close_fds=False,
         ).stdout.split(),
         "blocked": [line.split()[1] for line in subprocess.run(
             ["grep", "-E", "SigBlk|SigIgn", "/proc/self/status"],
