@@ -13,7 +13,7 @@ from harpcaller.agent.running import Core, RunningCall, make_running_call
 from harpcaller.agent.seams import ICaller, Wanted
 from harpcaller.errors import Shutdown, SystemUnable
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import ProcedureCall, ProcedureList
+from harpcaller.wire.agent import ListProcedures, ProcedureCall, ProcedureList
 
 
 class Calls:
@@ -104,8 +104,8 @@ class Calls:
             self._log.info("agent.call_waits", **told, lock=lock)
         return call
 
-    def listed(self) -> ProcedureList:
-        """Tell what can be called.
+    def listed(self, request: ListProcedures) -> ProcedureList:
+        """Tell what can be called; to every user the same.
 
         Raises:
             WireError: Nothing can.

@@ -58,8 +58,8 @@ def keep(work: Callable[[], NoReturn], release: Callable[[], None]) -> NoReturn:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         go_first()
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        _prctl(_PR_SET_PDEATHSIG, _TEMPLATE_DIED)
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl(_PR_SET_PDEATHSIG, _TEMPLATE_DIED)
         if os.getppid() == parent:  # else it died before we asked to be told
             worker = os.fork()  # noqa: TID251 - no threads here either
             if worker == 0:
@@ -72,7 +72,12 @@ def keep(work: Callable[[], NoReturn], release: Callable[[], None]) -> NoReturn:
         _leave(code)
 
 
-def _prctl(what: int, value: int) -> None:
+def prctl(what: int, value: int) -> None:
+    """Change something of this process, as ``prctl(2)`` does.
+
+    Raises:
+        OSError: The system doesn't.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(what, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -93,14 +98,14 @@ def die_with(parent: int) -> None:
 
     It holds until this process becomes another user, and isn't for its children.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def live_on() -> None:
     """Undo :func:`die_with`."""
-    _prctl(_PR_SET_PDEATHSIG, 0)
+    prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def _leave(code: int) -> NoReturn:

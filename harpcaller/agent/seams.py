@@ -7,7 +7,8 @@ between the two.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,7 +16,14 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
 from harpcaller.agent.signature import Description
-from harpcaller.wire.agent import Credentials
+from harpcaller.wire.agent import (
+    Attach,
+    CancelJob,
+    Credentials,
+    ListProcedures,
+    ProcedureCall,
+    ProcedureList,
+)
 from harpcaller.wire.values import Raw
 
 
@@ -124,6 +132,89 @@ class ILink(Interface):
 
     def drop() -> None:
         """Close at once."""
+
+
+class IConnection(ICaller, ILink):
+    """Where one request's answer goes, whatever was asked for."""
+
+    def feed_from(producer: IPushProducer) -> None:
+        """Hold this producer back whenever the answer is read too slowly."""
+
+
+class IAnswers(IConnection):
+    """The monitor's way back to the network process, for one request."""
+
+    def known() -> None:
+        """Tell that the user is who he says."""
+
+    def refused(message: str) -> None:
+        """Tell that he isn't, and close."""
+
+
+class Begun(Protocol):
+    """A call that a connection began."""
+
+    def caller_gone(self) -> None:
+        """The connection is closed."""
+
+
+class Kept(Protocol):
+    """A call that a connection began or goes on with, and that outlives it."""
+
+    def lost(self, link: IConnection) -> None:
+        """The connection is closed."""
+
+    def cancel(self) -> object:
+        """End it, or forget it."""
+
+
+class CallsSeen(Protocol):
+    """What connections know of :class:`~harpcaller.agent.calls.Calls`."""
+
+    def begin(self, request: ProcedureCall, caller: ICaller, peer: str) -> Begun:
+        """Start a call.
+
+        Raises:
+            WireError: It can't run; the connection may hear that later instead.
+        """
+
+    def listed(self, request: ListProcedures) -> ProcedureList | Deferred[ProcedureList]:
+        """Tell what can be called.
+
+        Raises:
+            WireError: Nothing can.
+        """
+
+
+class KeptCallsSeen(Protocol):
+    """What connections know of :class:`~harpcaller.agent.kept_calls.KeptCalls`."""
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether calls are kept at all."""
+
+    def begin(
+        self, request: ProcedureCall, link: IConnection, start: Callable[[ICaller], Any]
+    ) -> Kept:
+        """Begin a call that has a job id; ``start`` starts what is to be kept.
+
+        Raises:
+            WireError: It can't run; the connection may hear that later instead.
+        """
+
+    def attach(self, request: Attach, link: IConnection, peer: str) -> Kept:
+        """Let a connection go on with a call.
+
+        Raises:
+            WireError: There is none; the connection may hear that later instead.
+        """
+
+    def cancel(self, request: CancelJob) -> bool | Deferred[bool]:
+        """End a call, or forget how it ended; tells whether it ran.
+
+        Raises:
+            WireError: There is none.
+        """
 
 
 class IChecker(Interface):

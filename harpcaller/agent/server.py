@@ -22,8 +22,10 @@ After the last line a connection that may stay is idle; others are closed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -39,12 +41,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.agent.auth.checking import source_of
-from harpcaller.agent.calls import Calls
 from harpcaller.agent.idle import IdleConnections, IdleSettings
-from harpcaller.agent.kept import KeptCall
-from harpcaller.agent.kept_calls import KeptCalls
-from harpcaller.agent.running import RunningCall
-from harpcaller.agent.seams import ICaller, IChecker, ILink
+from harpcaller.agent.seams import Begun, CallsSeen, IChecker, IConnection, Kept, KeptCallsSeen
 from harpcaller.agent.strangers import Strangers
 from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
 from harpcaller.logs.events import EventLog, forget
@@ -69,6 +67,23 @@ from harpcaller.wire.lines import LineBuffer, LineTooLong
 FLUSH_SECONDS = 60.0
 
 
+_Value = TypeVar("_Value")
+
+
+async def _known(value: _Value | Deferred[_Value]) -> _Value:
+    """Wait for a value that may be there already."""
+    return await value if isinstance(value, Deferred) else value
+
+
+def _back_for(request: Request) -> JobId | None:
+    """Tell which call may be there already that a request is about."""
+    if isinstance(request, Attach) or (
+        isinstance(request, ProcedureCall) and request.again is not None
+    ):
+        return request.job
+    return None
+
+
 class ICallerTransport(ITCPTransport, IConsumer):
     """A TLS connection as Twisted gives it."""
 
@@ -84,7 +99,7 @@ class Stage(Enum):
     IDLE = "idle"
 
 
-@implementer(ICaller, ILink)
+@implementer(IConnection)
 class AgentConnection(Protocol):
     """One caller.
 
@@ -101,8 +116,9 @@ class AgentConnection(Protocol):
         self._reading = True
         self._timer: IDelayedCall | None = None
         self._work: Deferred[None] | None = None
-        self._call: RunningCall | None = None
-        self._kept: KeptCall | None = None
+        self._back_for: JobId | None = None
+        self._call: Begun | None = None
+        self._kept: Kept | None = None
         self._kept_job: JobId | None = None
         self._has_said_all = False
         self._fed = False
@@ -157,7 +173,7 @@ class AgentConnection(Protocol):
             if self._stage is Stage.KEPT:
                 self._take_cancel(request)
             else:
-                self._stage = Stage.CHECKING
+                self._stage, self._back_for = Stage.CHECKING, _back_for(request)
                 work = Deferred.fromCoroutine(self._serve(request))
                 if not work.called:
                     # Otherwise the next request may be under way.
@@ -188,10 +204,29 @@ class AgentConnection(Protocol):
         self._door.let_out(self)
         if self._work is not None:
             self._work.cancel()
+        if self._stage is Stage.CHECKING:
+            self._do_last_word()
         if self._call is not None:
             self._call.caller_gone()
         if self._kept is not None:
             self._kept.lost(self)
+
+    def _do_last_word(self) -> None:
+        """End the call that he came back for, if that was said before the connection was lost."""
+        try:
+            line = self._lines.next_line()
+            said = None if line is None else decode_request(line)
+        except (LineTooLong, WireError):
+            return
+        if isinstance(said, CancelJob) and said.job == self._back_for:
+            forget(
+                Deferred.fromCoroutine(self._cancel(said)), self._door.log, "agent.request_failed"
+            )
+
+    async def _cancel(self, request: CancelJob) -> None:
+        with suppress(WireError):  # which is told to nobody: he is gone
+            await self._door.checker.check(request.credentials, self.peer)
+            _ = await _known(self._door.kept_calls.cancel(request))
 
     # The request's way.
 
@@ -201,10 +236,11 @@ class AgentConnection(Protocol):
             self._stop_timer()
             self._door.known(self)
             if isinstance(request, ListProcedures):
-                self._answer(encode_procedures(self._door.calls.listed()))
+                self._answer(encode_procedures(await _known(self._door.calls.listed(request))))
                 return
             if isinstance(request, CancelJob):
-                self._answer(encode_cancelled(self._door.kept_calls.cancel(request)))
+                ended = await _known(self._door.kept_calls.cancel(request))
+                self._answer(encode_cancelled(ended))
                 return
             self._begin(request)
         except WireError as error:
@@ -315,7 +351,7 @@ class AgentConnection(Protocol):
         self._wait(FLUSH_SECONDS, self.transport.abortConnection)
 
     def close(self) -> None:
-        if self._stage is Stage.CONFIRMED:
+        if self._stage is Stage.CONFIRMED and self._may_stay():
             self._rest()
             return
         self._reading = False
@@ -352,8 +388,8 @@ class Door(ServerFactory[AgentConnection]):
     def __init__(
         self,
         checker: IChecker,
-        calls: Calls,
-        kept_calls: KeptCalls,
+        calls: CallsSeen,
+        kept_calls: KeptCallsSeen,
         clock: IReactorTime,
         *,
         request_seconds: float,

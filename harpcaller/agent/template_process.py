@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from harpcaller.agent.call_process import AgentReactor, CallProcess, OutputPipe, adopt
 from harpcaller.agent.cgroups import CallCgroups
+from harpcaller.agent.helper_process import start_helper
 from harpcaller.agent.library import NotLoading
 from harpcaller.agent.orders import (
     MAX_LINE,
@@ -163,24 +164,9 @@ class TemplateProcess:
         self.kill()
 
     def _spawn(self) -> None:
-        with ExitStack() as ours_unless_started, ExitStack() as theirs:
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            theirs.callback(os.close, null)
-            ours, control = socket.socketpair()
-            ours_unless_started.enter_context(ours)
-            theirs.enter_context(control)
-            self._transport = self._reactor.spawnProcess(
-                _Life(self, PrintedLines(self._log, "agent.template_printed", {}, self._reactor)),
-                COMMAND[0].encode(),
-                [part.encode() for part in COMMAND],
-                env={
-                    key.encode(errors="surrogateescape"): value.encode(errors="surrogateescape")
-                    for key, value in self._environment.items()
-                },
-                childFDs={0: null, 1: "r", 2: "r", 3: control.fileno()},
-            )
-            self._alive = True
-            _ = ours_unless_started.pop_all()
+        life = _Life(self, PrintedLines(self._log, "agent.template_printed", {}, self._reactor))
+        self._transport, ours = start_helper(self._reactor, life, COMMAND, self._environment)
+        self._alive = True
         adopt(self._reactor, ours, self._control)
 
     # What is asked of it.

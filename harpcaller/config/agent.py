@@ -39,6 +39,7 @@ class AgentSettings:
         address: Where to listen: an address, a host name, or ``*`` for everywhere.
         port: 0 lets the system choose one, which is of use in tests.
         client_ca_file: If given, callers need a certificate signed by one of these.
+        network_user: Whom the process that strangers talk to runs as; None leaves it to us.
         python_prepend: Folders that procedures import from, before all others.
         python_append: Folders that procedures import from, after all others.
         procedures: The procedures file; None is the default one.
@@ -65,6 +66,7 @@ class AgentSettings:
     address: str = "*"
     port: int = 4306
     client_ca_file: Path | None = None
+    network_user: str | int | None = None
     python_prepend: tuple[Path, ...] = ()
     python_append: tuple[Path, ...] = ()
     procedures: Path | None = None
@@ -152,6 +154,7 @@ class _Values:
                 "certfile": ("certfile", path),
                 "keyfile": ("keyfile", path),
                 "client_ca_file": ("client_ca_file", path),
+                "user": ("network_user", _account),
             },
             mandatory=("certfile", "keyfile"),
         )
@@ -245,6 +248,15 @@ def _whole(what: str, least: int, most: int) -> Callable[[object], int]:
         return value
 
     return read
+
+
+def _account(value: object) -> str | int:
+    if isinstance(value, str) and value:
+        return value
+    # The highest number means that nothing is to change.
+    if type(value) is int and 0 <= value < 2**32 - 1:
+        return value
+    raise unexpected("the name or number of a user", value)
 
 
 def _folders(read: Reader) -> Callable[[object], tuple[Path, ...]]:

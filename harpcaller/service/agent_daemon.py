@@ -18,7 +18,6 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybe
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -26,13 +25,14 @@ from twisted.python.threadpool import ThreadPool
 from harpcaller.agent.auth.checking import Checker
 from harpcaller.agent.calls import Calls
 from harpcaller.agent.cgroups import own_group, settle
-from harpcaller.agent.idle import IdleSettings
 from harpcaller.agent.kept_calls import KeepSettings, KeptCalls
 from harpcaller.agent.library import Library
 from harpcaller.agent.orders import Load
 from harpcaller.agent.running import PATIENCE
 from harpcaller.agent.seams import ITemplate
-from harpcaller.agent.server import Door
+from harpcaller.agent.separation.conversation import Office
+from harpcaller.agent.separation.network_process import NetworkProcess, NotStarting
+from harpcaller.agent.separation.table import Terms
 from harpcaller.agent.template_process import TemplateProcess
 from harpcaller.config.agent import AgentSettings
 from harpcaller.config.problems import ConfigurationError
@@ -42,7 +42,6 @@ from harpcaller.service.agent_parts import AgentParts
 from harpcaller.service.agent_ports import AgentPorts, CannotListen
 from harpcaller.service.notify import notify
 from harpcaller.service.reactor import Reactor
-from harpcaller.service.server_tls import ServerTLS
 from harpcaller.service.signals import on_signals
 from harpcaller.service.watching import FileWatch, folder_watcher
 
@@ -114,8 +113,17 @@ def _keep_settings(settings: AgentSettings) -> KeepSettings:
     )
 
 
-def _idle_settings(settings: AgentSettings) -> IdleSettings:
-    return IdleSettings(settings.idle_seconds, settings.max_idle)
+def _terms(parts: AgentParts) -> Terms:
+    identity, settings = parts.identity, parts.settings
+    return Terms(
+        identity.certificate,
+        identity.key,
+        identity.client_ca or b"",
+        round(settings.request_seconds * 1000),
+        settings.orphan_seconds > 0,
+        round(settings.idle_seconds * 1000),
+        settings.max_idle,
+    )
 
 
 class AgentDaemon(Service):
@@ -142,7 +150,6 @@ class AgentDaemon(Service):
         self._reactor = reactor
         self._outside = outside
         self._pool = ThreadPool(0, _THREADS, "authentication")
-        self._tls = ServerTLS(parts.context)
         self._library = Library(self._start_template, reactor, _log)
         settings = parts.settings
         self._calls = Calls(
@@ -154,17 +161,10 @@ class AgentDaemon(Service):
         )
         self._kept_calls = KeptCalls(_keep_settings(settings), reactor, _log, time.monotonic)
         self._checker = Checker(parts.backend, self._in_thread, reactor, os.urandom(32), _log)
-        self._door = Door(
-            self._checker,
-            self._calls,
-            self._kept_calls,
-            reactor,
-            request_seconds=settings.request_seconds,
-            log=_log,
-            idle=_idle_settings(settings),
-            steady=time.monotonic,
-        )
-        self._ports = AgentPorts(reactor, outside.environ, _log)
+        office = Office(self._checker, self._calls, self._kept_calls, _log)
+        environ = outside.procedures_environ
+        self._network = NetworkProcess(reactor, environ, office, _log, self._network_died)
+        self._ports = AgentPorts(outside.environ, _log)
         self._watch: FileWatch | None = None
         self._is_stopping = False
         self._grace: Deferred[None] | None = None
@@ -216,11 +216,18 @@ class AgentDaemon(Service):
             _log.warn("config.warning", warning=str(warning))
         self._watch_procedures()
         _ = settle(own_group(), os.getpid())  # before there are templates, who are to follow
-        # A file that doesn't load is in the log; callers are told that there's nothing.
-        await self._library.load(self._parts.order)
-        factory = TLSMemoryBIOFactory(self._tls, False, self._door, self._reactor)
-        factory.noisy = False
-        self._ports.open(self._parts.settings, factory)
+        network = self._network.start(_terms(self._parts), self._parts.network.confine)
+        confined = Deferred.fromCoroutine(network)
+        try:
+            # A file that doesn't load is in the log; callers are told that there's nothing.
+            await self._library.load(self._parts.order)
+        except BaseException:
+            forget(confined, _log, "agent.start_failed")
+            raise
+        await confined
+        self._parts.network.tell(_log, self._network.confinement)
+        await self._network.listen(self._ports.open(self._parts.settings))
+        self._ports.tell()
         self._notify("READY=1", self._status())
         self._outside.ready(self._library.problem)
 
@@ -233,13 +240,20 @@ class AgentDaemon(Service):
     def _failed_to_start(self, failure: Failure) -> None:
         if isinstance(failure.value, CancelledError):
             return
-        if isinstance(failure.value, CannotListen):
+        if isinstance(failure.value, (CannotListen, NotStarting)):
             reason = str(failure.value)
             _log.error("agent.start_failed", reason=reason)
         else:
             reason = "a bug keeps it from starting; its log tells more"
             _log.bug("agent.start_failed", failure)
         self._outside.failed(reason)
+
+    def _network_died(self, how: str) -> None:
+        """Nobody can be heard any more: whoever keeps services up is to start us anew."""
+        if not self._is_stopping:
+            reason = f"the network process ended: {how}"
+            _log.error("agent.network_died", reason=how)
+            self._outside.failed(reason)
 
     # --- Stopping ------------------------------------------------------------------------
 
@@ -261,16 +275,16 @@ class AgentDaemon(Service):
         if self._starting is not None:
             self._starting.cancel()
         self._calls.refuse_more()
-        self._door.idle.stop()
         if self._watch is not None:
             self._watch.stop()
-        await self._ports.close()
+        self._network.leave()
         self._grace = self._calls.idle()
         if not await self._within(settings.stop_grace_seconds, self._grace):
             self._calls.shut_down()
             await self._within(settings.kill_grace_seconds + PATIENCE, self._calls.idle())
-        if not await self._within(_LAST_LINE_SECONDS, self._door.empty()):
-            self._door.close_all()
+        if not await self._within(_LAST_LINE_SECONDS, self._network.gone()):
+            self._network.kill()
+            await self._network.gone()
         self._kept_calls.close()
         await self._within(_TEMPLATE_SECONDS, Deferred.fromCoroutine(self._library.stop()))
         if self._pool.started:
@@ -325,15 +339,13 @@ class AgentDaemon(Service):
             _log.warn("config.warning", warning=str(warning))
         if not self._ports.inherited and (old.address, old.port) != (new.address, new.port):
             _log.warn("agent.needs_restart", hint="network.address and port change at a restart")
-        self._tls.context = parts.context
+        if old.network_user != new.network_user:
+            _log.warn("agent.needs_restart", hint="network.user changes at a restart")
         self._checker.replace(parts.backend)
         self._calls.most = new.max_calls
         self._kept_calls.settings = _keep_settings(new)
         self._calls.grace_seconds = new.kill_grace_seconds
-        self._door.request_seconds = new.request_seconds
-        self._door.idle.settings = _idle_settings(new)
-        # Callers come in anew, by the certificates and the users of now.
-        self._door.idle.close()
+        self._network.renew(_terms(parts))
         self._parts = parts
         self._apply_logging(parts.log_places)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
-from OpenSSL import SSL
 
 from harpcaller.agent.accounts import NoAccount, find
 from harpcaller.agent.auth.checking import Backend
@@ -28,7 +27,8 @@ from harpcaller.config.agent_logging import load_logging
 from harpcaller.config.guarded import Guarded, judged
 from harpcaller.config.problems import ConfigurationError, Problem
 from harpcaller.logs.observers import LogTo
-from harpcaller.service.server_tls import NotUsable, load_context
+from harpcaller.service.network_user import NetworkUser, network_user
+from harpcaller.service.server_tls import Identity, NotUsable, make_context, read_identity
 
 
 @attrs.frozen
@@ -98,7 +98,8 @@ class AgentParts:
     settings: AgentSettings
     order: Load
     backend: Backend
-    context: SSL.Context
+    identity: Identity
+    network: NetworkUser
     log_places: tuple[LogTo, ...] | None
     warnings: tuple[Problem, ...]
 
@@ -118,7 +119,7 @@ def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
     guarded = judged(_files(command, settings, order), os.geteuid())
     problems = list(guarded.problems)
     backend = _backend(settings, problems)
-    context = _context(settings, problems)
+    identity = _identity(settings, problems)
     folder = settings.spool_folder
     if settings.orphan_seconds and not os.access(folder, os.W_OK | os.X_OK):
         place = ("resume", "spool_folder")
@@ -132,11 +133,12 @@ def _parts(command: CommandLine, loaded: LoadedAgent) -> AgentParts:
         _ = find(command.uid, command.gid)
     except NoAccount as error:
         problems.append(Problem("the command line", None, str(error)))
+    network = _network_user(settings, problems)
     if problems:
         raise ConfigurationError(problems)
-    assert backend is not None and context is not None
+    assert backend is not None and identity is not None and network is not None
     warnings = loaded.warnings + logs.warnings + guarded.warnings
-    return AgentParts(settings, order, backend, context, logs.places, warnings)
+    return AgentParts(settings, order, backend, identity, network, logs.places, warnings)
 
 
 def _files(command: CommandLine, settings: AgentSettings, order: Load) -> Iterator[Guarded]:
@@ -192,14 +194,24 @@ def _placed(settings: AgentSettings, message: str) -> Problem:
     return settings.problem(("authentication",), message)
 
 
-def _context(settings: AgentSettings, problems: list[Problem]) -> SSL.Context | None:
+def _identity(settings: AgentSettings, problems: list[Problem]) -> Identity | None:
     ca_file = settings.client_ca_file
     try:
-        return load_context(
+        identity = read_identity(
             str(settings.certfile), str(settings.keyfile), None if ca_file is None else str(ca_file)
         )
+        _ = make_context(identity)  # the network process could only die of it
     except NotUsable as error:
         problems.append(settings.problem(("network",), str(error)))
+        return None
+    return identity
+
+
+def _network_user(settings: AgentSettings, problems: list[Problem]) -> NetworkUser | None:
+    try:
+        return network_user(settings.network_user, os.geteuid())
+    except NoAccount as error:
+        problems.append(settings.problem(("network", "user"), str(error)))
         return None
 
 

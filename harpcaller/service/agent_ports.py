@@ -5,19 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from typing import cast
-
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from harpcaller.config.agent import AgentSettings
 from harpcaller.errors import HarpcallerError
 from harpcaller.logs.events import EventLog
 from harpcaller.service.activation import NotActivated, inherited_sockets
-from harpcaller.service.reactor import Reactor
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 1024
@@ -28,10 +20,9 @@ class CannotListen(HarpcallerError):
 
 
 class AgentPorts:
-    """The ports that callers connect to.
+    """The ports that callers connect to: opened here, served by the network process.
 
     Args:
-        reactor: Listens.
         environ: Tells of sockets that systemd opened.
         log: Where it is told at which addresses callers are heard.
 
@@ -39,53 +30,51 @@ class AgentPorts:
         inherited: Whether the ports are systemd's, so that the settings don't count.
     """
 
-    def __init__(self, reactor: Reactor, environ: Mapping[str, str], log: EventLog) -> None:
-        self._reactor = reactor
+    def __init__(self, environ: Mapping[str, str], log: EventLog) -> None:
         self._environ = environ
         self._log = log
-        self._ports: list[IListeningPort] = []
+        self._places: list[tuple[str, int]] = []
         self.inherited = False
 
-    def open(self, settings: AgentSettings, factory: TLSMemoryBIOFactory) -> None:
-        """Listen.
+    def open(self, settings: AgentSettings) -> list[socket.socket]:
+        """Listen; gives the sockets.
 
         Raises:
             CannotListen: Nobody could connect.
         """
         try:
-            given = inherited_sockets(self._environ, os.getpid())
+            sockets = inherited_sockets(self._environ, os.getpid())
         except NotActivated as error:
             raise CannotListen(str(error)) from None
-        for one in given:
-            with one:  # the reactor makes a descriptor of its own
-                one.setblocking(False)
-                port = self._reactor.adoptStreamPort(one.fileno(), one.family, factory)
-                self._ports.append(cast(IListeningPort, port))
-        self.inherited = bool(given)
-        if not given:
-            self._ports.append(self._listen(settings, factory))
-        for port in self._ports:
-            place = cast(IPv4Address, port.getHost())
-            self._log.info(
-                "agent.listening", address=place.host, port=place.port, inherited=self.inherited
-            )
+        self.inherited = bool(sockets)
+        if not sockets:
+            sockets = [_listen(settings)]
+        self._places = [one.getsockname()[:2] for one in sockets]
+        return sockets
 
-    def _listen(self, settings: AgentSettings, factory: TLSMemoryBIOFactory) -> IListeningPort:
+    def tell(self) -> None:
+        """Log where callers are heard."""
+        for address, port in self._places:
+            self._log.info("agent.listening", address=address, port=port, inherited=self.inherited)
+
+
+def _listen(settings: AgentSettings) -> socket.socket:
+    try:
+        interface = _interface(settings.address)
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        (found, *_) = socket.getaddrinfo(interface, settings.port, family, socket.SOCK_STREAM)
+        opened = socket.socket(family, socket.SOCK_STREAM)
         try:
-            interface = _interface(settings.address)
-            port = self._reactor.listenTCP(settings.port, factory, _BACKLOG, interface)
-        except (CannotListenError, OSError) as error:
-            cause = getattr(error, "socketError", error)
-            words = getattr(cause, "strerror", None) or str(cause)
-            where = f"{settings.address} port {settings.port}"
-            raise CannotListen(f"cannot listen on {where}: {words}") from None
-        return cast(IListeningPort, port)
-
-    async def close(self) -> None:
-        """Accept nobody any more."""
-        ports, self._ports = self._ports, []
-        for port in ports:
-            await maybeDeferred(port.stopListening)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(found[4])
+            opened.listen(_BACKLOG)
+        except OSError:
+            opened.close()
+            raise
+    except OSError as error:
+        where = f"{settings.address} port {settings.port}"
+        raise CannotListen(f"cannot listen on {where}: {error.strerror or error}") from None
+    return opened
 
 
 def _interface(address: str) -> str:
@@ -96,6 +85,6 @@ def _interface(address: str) -> str:
     """
     if address == "*":
         # The IPv6 wildcard takes IPv4 too, where the system has IPv6.
-        return "::" if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6") else ""
+        return "::" if socket.has_ipv6 and os.path.exists("/proc/net/if_inet6") else "0.0.0.0"  # noqa: S104
     found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return str(found[0][4][0])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from zope.interface import implementer
@@ -35,11 +37,29 @@ class ServerTLS:
         return self.context
 
 
-def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL.Context:
-    """Read the certificate and its key.
+@attrs.frozen
+class Identity:
+    """What a server shows, and whom it asks for the same.
 
-    TLS 1.2 and newer, with session tickets, since a caller comes back often; but without where it
-    must show a certificate.
+    Args:
+        certificate: With what it is signed by, as PEM.
+        key: The private key, likewise.
+        client_ca: If given, callers need a certificate signed by one of these.
+        certfile: Where the certificate comes from, for messages.
+        keyfile: And the key.
+        client_ca_file: And the others.
+    """
+
+    certificate: bytes
+    key: bytes = attrs.field(repr=False)
+    client_ca: bytes | None = None
+    certfile: str = "the certificate"
+    keyfile: str = "the key"
+    client_ca_file: str | None = None
+
+
+def read_identity(certfile: str, keyfile: str, client_ca_file: str | None) -> Identity:
+    """Read the certificate and its key.
 
     Args:
         certfile: The certificate, and what it is signed by, as PEM.
@@ -47,15 +67,31 @@ def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL
         client_ca_file: If given, callers need a certificate signed by one of these.
 
     Raises:
+        NotUsable: One can't be read.
+    """
+    client_ca = None if client_ca_file is None else _read(client_ca_file)
+    return Identity(_read(certfile), _read(keyfile), client_ca, certfile, keyfile, client_ca_file)
+
+
+def make_context(identity: Identity) -> SSL.Context:
+    """Make what connections are made with, without any file.
+
+    TLS 1.2 and newer, with session tickets, since a caller comes back often; but without where it
+    must show a certificate.
+
+    Raises:
         NotUsable: That isn't possible.
     """
-    certificate, *signers = _certificates(certfile)
-    key = _key(keyfile)
+    certfile, keyfile = identity.certfile, identity.keyfile
+    certificate, *signers = _certificates(certfile, identity.certificate)
+    key = _key(keyfile, identity.key)
     options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, enableSessionTickets=True)
     context = options.getContext()
-    if client_ca_file is not None:
-        _ = _certificates(client_ca_file)  # OpenSSL itself wouldn't say what is wrong
-        context.load_verify_locations(client_ca_file)
+    if identity.client_ca is not None:
+        store = context.get_cert_store()
+        assert store is not None
+        for authority in _certificates(str(identity.client_ca_file), identity.client_ca):
+            store.add_cert(X509.from_cryptography(authority))
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         # A resumed session is one whose certificates nobody looks at again: it could be renewed
         # for ever after they have expired.
@@ -72,6 +108,17 @@ def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL
     return context
 
 
+def load_context(certfile: str, keyfile: str, client_ca_file: str | None) -> SSL.Context:
+    """Read the certificate and its key, and make what connections are made with.
+
+    See :func:`read_identity` and :func:`make_context`.
+
+    Raises:
+        NotUsable: That isn't possible.
+    """
+    return make_context(read_identity(certfile, keyfile, client_ca_file))
+
+
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
@@ -79,18 +126,17 @@ def _read(path: str) -> bytes:
         raise NotUsable(f"{path}: {error.strerror}") from None
 
 
-def _certificates(path: str) -> list[x509.Certificate]:
+def _certificates(path: str, content: bytes) -> list[x509.Certificate]:
     try:
-        found = x509.load_pem_x509_certificates(_read(path))
+        found = x509.load_pem_x509_certificates(content)
     except (ValueError, x509.InvalidVersion):
         raise NotUsable(f"{path}: expected PEM certificates, found none") from None
     return found
 
 
-def _key(path: str) -> Any:
-    pem = _read(path)
+def _key(path: str, content: bytes) -> Any:
     try:
-        return load_pem_private_key(pem, password=None)
+        return load_pem_private_key(content, password=None)
     except (TypeError, ValueError):
         raise NotUsable(f"{path}: expected a PEM private key without a passphrase") from None
 

@@ -7,6 +7,7 @@ from typing import cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
@@ -103,7 +104,11 @@ class CallTests(ServerCase):
         connection.dataReceived(line[:20])
         connection.dataReceived(line[20:])
         self.assertEqual(ACKNOWLEDGED, transport.value())
-        self.assertIs(self.process(), transport.producer)
+        producer = cast(IPushProducer, transport.producer)
+        producer.pauseProducing()
+        self.assertTrue(self.process().paused)
+        producer.resumeProducing()
+        self.assertFalse(self.process().paused)
         self.process().events.said(b'{"stream":1}\n')
         self.assertFalse(transport.disconnecting)
         self.process().events.answered(b'{"result":2}\n')
@@ -212,6 +217,44 @@ class KeptTests(ServerCase):
         self.checker.waiting.pop().callback(None)
         self.assertEqual(1, len(self.process().ends))
         self.lose(connection)
+
+    def test_cancel_as_the_last_word(self) -> None:
+        """Counts, also if the caller is gone before it is known who he is."""
+        first, _ = self.send(self.request)
+        self.lose(first)
+        self.checker.slow = True
+        for last_word, ends in ((b"nonsense\n", 0), (self.cancel[:-1], 0), (self.cancel, 1)):
+            connection, transport = self.attach(0)
+            connection.dataReceived(last_word)
+            self.lose(connection)
+            while self.checker.waiting:
+                self.checker.waiting.pop().callback(None)
+            self.assertEqual(ends, len(self.process().ends))
+            self.assertEqual(b"", transport.value())
+
+    def test_cancel_of_what_was_not_begun(self) -> None:
+        """A call that is cancelled before it is known whose it is isn't begun."""
+        self.checker.slow = True
+        connection, _ = self.send(self.request, self.cancel)
+        self.lose(connection)
+        while self.checker.waiting:
+            self.checker.waiting.pop().callback(None)
+        self.assertEqual([], self.template.processes)
+
+    def test_last_word_of_a_stranger(self) -> None:
+        """Who isn't known ends nothing."""
+        first, _ = self.send(self.request)
+        self.lose(first)
+        self.checker.slow = True
+        stranger = replace(self.user, password="wrong")
+        connection, _ = self.send(
+            encode_attach(Attach(self.JOB, 0, stranger)),
+            encode_cancel(CancelJob(self.JOB, stranger)),
+        )
+        self.lose(connection)
+        while self.checker.waiting:
+            self.checker.waiting.pop().callback(None)
+        self.assertEqual([], self.process().ends)
 
     def test_cancel_on_another_connection(self) -> None:
         """Tells whether there was something to end."""

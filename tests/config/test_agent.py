@@ -25,6 +25,7 @@ network:
   certfile: agent.pem
   keyfile: /keys/agent.key
   client_ca_file: clients.pem
+  user: stranger
 python:
   path:
     prepend: lib
@@ -85,6 +86,7 @@ class GoodTests(HouseCase):
                 certfile=FOLDER / "agent.pem",
                 keyfile=Path("/keys/agent.key"),
                 client_ca_file=FOLDER / "clients.pem",
+                network_user="stranger",
                 python_prepend=(FOLDER / "lib",),
                 python_append=(FOLDER / "more", Path("/most")),
                 authentication_module="house.users",
@@ -147,6 +149,14 @@ class BadTests(HouseCase):
         with self.assertRaises(ConfigurationError) as caught:
             read(text)
         return [str(problem) for problem in caught.exception.problems]
+
+    def test_user(self) -> None:
+        """A user is a name or a number, and of numbers those that mean somebody."""
+        text = "network: {certfile: a, keyfile: b, user: %s}\nauthentication: {module: m}\n"
+        self.assertEqual(70, read(text % "70").settings.network_user)
+        for wrong in ('""', "-1", "4294967295", "true", "[x]", "1.5"):
+            (problem,) = self.problems(text % wrong)
+            self.assertIn("network.user: expected the name or number of a user, got", problem)
 
     def test_every_mistake_at_once(self) -> None:
         """All mistakes are told, each with its line."""

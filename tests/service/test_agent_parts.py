@@ -167,6 +167,13 @@ class OtherTests(PartsCase):
             [problem.replace(f"{self.folder}/", "") for problem in verdict.problems],
         )
 
+    def test_network_user(self) -> None:
+        """Nobody can be who isn't there."""
+        text = self.config.read_text()
+        self.config.write_text(text.replace("  #user: harpd", "  user: no-such-user"))
+        (problem,) = self.problems()
+        self.assertRegex(problem, r"^harpd.conf: line \d+: network.user: .*'no-such-user'")
+
     def test_reload(self) -> None:
         """Changes of the procedures file can be noticed."""
         text = self.config.read_text().replace("#reload: signal", "reload: auto")

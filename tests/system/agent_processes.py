@@ -66,6 +66,21 @@ def is_running(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def children_of(pid: int) -> list[int]:
+    """Tell a process's children."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def helper_of(pid: int, module: str) -> int:
+    """Find the child of an agent that runs this module."""
+
+    def command(child: int) -> list[str]:
+        return Path(f"/proc/{child}/cmdline").read_text().split("\0")
+
+    (found,) = [child for child in children_of(pid) if module in command(child)]
+    return found
+
+
 class ProcessCase(TestCase):
     timeout = 120
     procedures = ""

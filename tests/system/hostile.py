@@ -75,7 +75,7 @@ def descriptors_for(wanted: int) -> int:
 
 
 class HostileCase(TestCase):
-    """A dispatcher and an agent; :attr:`pid` is whose memory counts."""
+    """A dispatcher and an agent; :attr:`pids` are whose memory counts."""
 
     timeout = 5 * PATIENCE
     #: The most descriptors that the dispatcher, or the agent, may have open; 0 for the usual.
@@ -122,10 +122,13 @@ class HostileCase(TestCase):
         daemon.wait_for_log(ready)
         return daemon
 
-    def watch(self, daemon: Daemon) -> None:
-        """Take a daemon for the one whose memory counts."""
-        self.pid = daemon.process.pid
-        self.before = memory(self.pid)
+    def watch(self, daemon: Daemon, *helpers: int) -> None:
+        """Take a daemon, and processes of its, for those whose memory counts.
+
+        The last one is who talks with strangers.
+        """
+        self.pids = daemon.process.pid, *helpers
+        self.before = sum(map(memory, self.pids))
 
     def served(self) -> None:
         """An honest client's call goes all the way."""
@@ -152,16 +155,16 @@ class HostileCase(TestCase):
         return sent
 
     def grown(self) -> int:
-        return memory(self.pid) - self.before
+        return sum(map(memory, self.pids)) - self.before
 
     def rests(self) -> None:
         """The daemon looks now and then at most; a loop that spins uses all that it gets."""
-        before = processor_seconds(self.pid)
+        before = sum(map(processor_seconds, self.pids))
         time.sleep(2)
-        self.assertLess(processor_seconds(self.pid) - before, 1.0)
+        self.assertLess(sum(map(processor_seconds, self.pids)) - before, 1.0)
 
     def open_descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        return len(list(Path(f"/proc/{self.pids[-1]}/fd").iterdir()))
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE

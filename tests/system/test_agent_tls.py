@@ -21,7 +21,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.testing.certificates import Authority, make_authority
-from tests.system.agent_processes import is_running
+from tests.system.agent_processes import children_of, helper_of, is_running
 from tests.system.test_agent_processes import PROCEDURES
 
 USER, PASSWORD = "dispatcher", "opensesame"
@@ -58,10 +58,16 @@ def secret(a="hunter2"):
 class Agent:
     """A ``harpd`` of our own."""
 
-    def __init__(self, folder: Path, *options: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        environ: dict[str, str] | None = None,
+        under: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
         self.log_file = folder / "log"
-        command = [sys.executable, "-P", "-m", "harpcaller.service.harpd"]
+        command = [*under, sys.executable, "-P", "-m", "harpcaller.service.harpd"]
         command += ["-c", str(folder / "harpd.conf"), "-r", str(folder / "harpd.py"), *options]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -94,9 +100,12 @@ class Agent:
             self.process.terminate()
         return self.process.wait(SECONDS)
 
+    def helper(self, module: str) -> int:
+        """Find the process of its own that runs this module."""
+        return helper_of(self.process.pid, module)
+
     def children(self) -> list[int]:
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
+        return children_of(self.process.pid)
 
 
 def prepare(folder: Path, authority: Authority, procedures: str = PROCEDURES + LIMITED) -> None:
@@ -305,7 +314,7 @@ class ClosingTests(AgentCase):
         return int(status.partition("VmRSS:")[2].split()[0])
 
     def workers(self) -> list[int]:
-        (template,) = self.agent.children()
+        template = self.agent.helper("harpcaller.agent.template")
         path = Path(f"/proc/{template}/task/{template}/children")
         return [int(pid) for pid in path.read_text().split()]
 
@@ -504,7 +513,7 @@ class LifeTests(LifeCase):
     def test_dead_template(self) -> None:
         """If the template process is killed, another takes its place."""
         agent = self.start().listening()
-        (template,) = agent.children()
+        template = agent.helper("harpcaller.agent.template")
         os.kill(template, signal.SIGKILL)
         agent.wait_for("agent.procedures_loaded", times=2)
         self.assertEqual({"result": "printed"}, self.call(agent, "prints"))

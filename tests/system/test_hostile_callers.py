@@ -12,6 +12,7 @@ import ssl
 
 from harpcaller.testing.installation import HOST, PATIENCE
 from harpcaller.wire.values import decode
+from tests.system.agent_processes import helper_of
 from tests.system.hostile import MB, HostileCase
 
 
@@ -21,7 +22,8 @@ class StrangerCase(HostileCase):
     def setUp(self) -> None:
         super().setUp()
         self.context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-        self.watch(self.agent)
+        pid = self.agent.process.pid
+        self.watch(self.agent, helper_of(pid, "harpcaller.service.agent_network"))
 
     def secured(self) -> ssl.SSLSocket:
         """Connect and do the handshake."""
