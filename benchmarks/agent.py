@@ -34,8 +34,6 @@ FORKING = "a server that forks itself"
 STARTING = "a new interpreter a call"
 
 CONCURRENCY = 10
-#: How long a new interpreter may take to start, in seconds.
-SETTLED = 2.0
 
 
 @attrs.define
@@ -89,9 +87,10 @@ def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
             found = run("benchmarks.handshakes", *place, "kept" if name == KEPT else "full")
             one.rates.append(found["per_second"])
             one.each.append((server.processor_seconds() - before) / found["count"])
-    count = report.pick(100, 30, 3)
+    # An interpreter has started by the end of the pause.
+    count, pause = report.pick((100, 5.0), (30, 2.0), (3, 0.5))
     memory = {
-        name: weigh_calls(server, ca, count, is_bare=name != US)
+        name: weigh_calls(server, ca, count, pause, is_bare=name != US)
         for name, server in all_three.items()
     }
     rows: list[dict[str, Cell]] = [
@@ -122,7 +121,7 @@ def measure(report: Report, ca: Path, all_three: dict[str, Server]) -> None:
     )
 
 
-def weigh_calls(server: Server, ca: Path, count: int, *, is_bare: bool) -> float:
+def weigh_calls(server: Server, ca: Path, count: int, pause: float, *, is_bare: bool) -> float:
     """Have some calls run, and give what each of them adds, in bytes."""
     context = ssl.create_default_context(cafile=str(ca))
     context.check_hostname = False
@@ -134,7 +133,7 @@ def weigh_calls(server: Server, ca: Path, count: int, *, is_bare: bool) -> float
             tls = stack.enter_context(context.wrap_socket(plain))
             tls.sendall(REQUEST.replace(b'"ping"', b'"hold"'))
             tls.recv(65536)
-        time.sleep(SETTLED)
+        time.sleep(pause)
         after = weigh_family(server.pid)
         if is_bare:
             # The agent ends a call whose connection is closed.

@@ -16,7 +16,6 @@ from benchmarks.processes import run
 from benchmarks.report import Cell, Finding, Report, parser, reporting
 from benchmarks.world import World, world
 
-CONCURRENCIES = (1, 10, 50)
 #: By clients' connections: how many times the original's calls there should be.
 GOALS = {
     "kept": (10.0, "calls, connections kept"),
@@ -30,14 +29,15 @@ def main() -> None:
     options.add_argument("--profile", type=Path, metavar="FILE", help="profile the daemon's calls")
     with reporting("calls", options) as report:
         seconds = report.pick(5.0, 1.0, 0.1)
+        several = report.pick((1, 10, 50), (1, 10, 50), (2,))
         rows: list[dict[str, Cell]] = []
         with world(agent=keeping_stub, profile=report.options.profile) as here:
             idle = measure_idle(here, seconds)
-            best = measure_calls(report, here, seconds, "kept", rows)
+            best = measure_calls(report, here, seconds, several, "kept", rows)
         if report.options.profile is None:
             with world() as here:
-                bare = measure_bare(report, here, seconds)
-                measure_calls(report, here, seconds, "new", rows)
+                bare = measure_bare(report, here, seconds, several)
+                measure_calls(report, here, seconds, several, "new", rows)
             for row, rate in zip(rows, (*bare.values(), *bare.values()), strict=True):
                 row["to bare TLS"] = float(row["calls/s"] or 0) / rate
         report.table("calls, from submission to result", rows)
@@ -56,12 +56,14 @@ def measure_idle(here: World, seconds: float) -> float:
     return 100 * (here.processor_seconds() - before) / seconds
 
 
-def measure_bare(report: Report, here: World, seconds: float) -> dict[int, float]:
+def measure_bare(
+    report: Report, here: World, seconds: float, several: tuple[int, ...]
+) -> dict[int, float]:
     """Measure bare TLS; gives the best handshakes per second, by concurrency."""
-    rates = dict.fromkeys(CONCURRENCIES, 0.0)
+    rates = dict.fromkeys(several, 0.0)
     rows: list[dict[str, Cell]] = []
     for kind in ("full", "resumed"):
-        for concurrency in CONCURRENCIES:
+        for concurrency in several:
             place = (here.agent_port, here.ca)
             found = run("benchmarks.handshakes", *place, concurrency, seconds, kind)
             rates[concurrency] = max(rates[concurrency], found["per_second"])
@@ -93,11 +95,16 @@ def measure_files(folder: Path) -> float:
 
 
 def measure_calls(
-    report: Report, here: World, seconds: float, kind: str, rows: list[dict[str, Cell]]
+    report: Report,
+    here: World,
+    seconds: float,
+    several: tuple[int, ...],
+    kind: str,
+    rows: list[dict[str, Cell]],
 ) -> tuple[float, float]:
     """Measure calls from submission to result; gives rate and cost of the last, in milliseconds."""
     rate = spent = 0.0
-    for concurrency in CONCURRENCIES:
+    for concurrency in several:
         before = here.processor_seconds()
         found = run("benchmarks.load", "calls", here.port, concurrency, seconds, kind)
         rate = found["per_second"]

@@ -37,8 +37,8 @@ WAITING = (
     b'{"harpcaller":1,"host":"agent","procedure":"hold","arguments":["web01",{"deep":[1,2,3]}],'
     b'"timeout":3600,"queue":{"name":{"for":"benchmark"},"concurrency":1}}\n'
 )
-#: Seconds of calls that aren't measured, at first.
-WARM_UP = 0.5
+#: Seconds of calls that aren't measured, at first, and at most this part of those that are.
+WARM_UP, WARM_UP_PART = 0.5, 0.5
 #: How many calls may be under way at a fixed rate before the dispatcher is called too slow.
 MOST_AT_ONCE = 400
 
@@ -154,9 +154,9 @@ class Crowd:
         self._running = 0
         self._idle: list[Connection] = []
 
-    def closed(self, concurrency: int, seconds: float, warm_up: float) -> dict[str, float]:
+    def closed(self, concurrency: int, seconds: float) -> dict[str, float]:
         """Have each begin the next conversation when one has ended, for some time."""
-        measured = time.perf_counter() + warm_up
+        measured = time.perf_counter() + min(WARM_UP, WARM_UP_PART * seconds)
         until = measured + seconds
         for _ in range(concurrency):
             self._begin(Connection(self._port, self._is_kept))
@@ -225,7 +225,7 @@ class Crowd:
 
 def calls(port: int, concurrency: int, seconds: float, kind: str) -> dict[str, float]:
     """Measure calls from submission to result."""
-    return Crowd(port, call, kind == "kept").closed(concurrency, seconds, WARM_UP)
+    return Crowd(port, call, kind == "kept").closed(concurrency, seconds)
 
 
 def submit(port: int, concurrency: int, count: int) -> dict[str, float]:
@@ -250,7 +250,7 @@ def polls(
     asked = itertools.cycle(
         [b'{"harpcaller":1,"%s":"%s"}\n' % (operation.encode(), job.encode()) for job in lines]
     )
-    return Crowd(port, lambda: one(asked)).closed(concurrency, seconds, WARM_UP)
+    return Crowd(port, lambda: one(asked)).closed(concurrency, seconds)
 
 
 def cancel(port: int, concurrency: int, ids: str) -> dict[str, float]:

@@ -68,7 +68,7 @@ def main() -> None:
             count = hard - SPARE
             report.note(f"only {hard:,} descriptors may be open here: {count:,} of each")
         queued = report.pick(100_000, 5_000, 50)
-        seconds = report.pick(10.0, 2.0, 0.5)
+        seconds = report.pick(10.0, 4.0, 0.5)
         found = {
             "connected followers": followers(count, seconds),
             "calls that run": running(count, seconds),
@@ -102,7 +102,7 @@ def weighing(here: World, count: int, seconds: float) -> Iterator[Weights]:
     before = here.usage().resident_bytes, weigh.descriptors(here.daemon_pid)
     weights = Weights(count, 0, 0, 0, 0, 0)
     yield weights
-    settle(here)
+    settle(here, seconds / 4)
     weights.bytes_each = (here.usage().resident_bytes - before[0]) / count
     weights.descriptors_each = (weigh.descriptors(here.daemon_pid) - before[1]) / count
     spent = here.processor_seconds()
@@ -110,13 +110,13 @@ def weighing(here: World, count: int, seconds: float) -> Iterator[Weights]:
     weights.idle = 100 * (here.processor_seconds() - spent) / seconds
 
 
-def settle(here: World) -> None:
+def settle(here: World, pause: float) -> None:
     """Wait until what making them leaves to do is done, such as folding the journal."""
     deadline = time.perf_counter() + SETTLED_SECONDS
     before = -1.0
     while (now := here.processor_seconds()) != before and time.perf_counter() < deadline:
         before = now
-        time.sleep(2)
+        time.sleep(pause)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -50,10 +51,6 @@ class ProgramTests(SynchronousTestCase):
     def test_kept_path(self) -> None:
         """Whole calls beside a bare client are measured."""
         self.check("kept_path")
-
-    def test_polls(self) -> None:
-        """Questions beside a bare server of lines are measured."""
-        self.check("polls")
 
     def test_submissions(self) -> None:
         """Submissions beside journal appends are measured."""
@@ -119,6 +116,16 @@ class ProgramTests(SynchronousTestCase):
         done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
         self.assertEqual(2, done.returncode)
         self.assertIn("speed: there is no such program; expected kept_path, calls", done.stderr)
+
+    def test_rivals_without_redis(self) -> None:
+        """Without Redis it is said what to install; nothing is downloaded for a test."""
+        command = [sys.executable, "-m", "benchmarks.rivals", "--tiny"]
+        environ = {**os.environ, "PATH": self.mktemp()}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True, check=False
+        )
+        self.assertEqual(1, done.returncode)
+        self.assertIn("apt-get install redis-server redis-tools", done.stderr)
 
     def test_records(self) -> None:
         """Records beside a bare relay are measured, and it can be read by people."""
