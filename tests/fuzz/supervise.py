@@ -5,8 +5,25 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
+from typing import Any
 
 from harpcaller.agent.orders import NotAnOrder, decode_order, decode_report, encode_line
+from harpcaller.agent.separation.frames import NotInTable, Reader, Table
+from harpcaller.agent.separation.table import (
+    ANSWERED,
+    ASKED,
+    TO_MONITOR,
+    TO_NETWORK,
+    Authenticate,
+    Call,
+    GiveUp,
+    Known,
+    Noted,
+    Ready,
+    Refused,
+    Said,
+    Terms,
+)
 from harpcaller.supervise.chain.envdir import assignment
 from harpcaller.supervise.multilog.lines import Begun, Cutter, More, Whole
 from harpcaller.supervise.multilog.script import Deselect, Script, Select, parse, parse_file
@@ -22,6 +39,8 @@ from harpcaller.supervise.tai64n.labels import (
     packed,
 )
 from harpcaller.supervise.tai64n.local import Translator
+from harpcaller.wire.client import JobId
+from harpcaller.wire.values import Raw
 from tests.fuzz.target import Target, pieces, same
 
 _LABEL = b"@400000005c8f3ab31d8f0a2c"
@@ -138,6 +157,29 @@ def services(data: bytes) -> None:
     same(all("\n" not in problem for problem in found.problems), True)
 
 
+def separation(data: bytes) -> None:
+    """What an agent's network process and its monitor tell each other, in any pieces."""
+    tables: tuple[Table[Any], ...] = (TO_MONITOR, TO_NETWORK, ASKED, ANSWERED)
+    for table in tables:
+        whole, cut = table.reader(), table.reader()
+        said = [_messages(whole, [data]), _messages(cut, pieces(data))]
+        same(said[1], said[0])
+        for message in said[0]:
+            again = table.reader()
+            same(_messages(again, [table.encode(message)]), [message])
+
+
+def _messages(reader: Reader[Any], cut: list[bytes]) -> list[object]:
+    """Give what is said until something isn't in the table."""
+    found: list[object] = []
+    with suppress(NotInTable):
+        for piece in cut:
+            reader.feed(piece)
+            while (message := reader.next()) is not None:
+                found.append(message)
+    return found
+
+
 def orders(data: bytes) -> None:
     """What an agent and its template process tell each other."""
     for decoded in (decode_order, decode_report):
@@ -145,6 +187,15 @@ def orders(data: bytes) -> None:
             said = decoded(data)
             same(decoded(encode_line(said)), said)
 
+
+_SAID = (
+    TO_MONITOR.encode(Ready("x")) + TO_MONITOR.encode(Noted("warn", "agent.x", Raw(b"{}"))),
+    TO_NETWORK.encode(Terms(b"c", b"k", b"", 3, True, 5, 10)),
+    ASKED.encode(Authenticate("u", "p", "192.0.2.1"))
+    + ASKED.encode(Call("p", Raw(b"[1]"), JobId("j"), 1.5))
+    + ASKED.encode(GiveUp()),
+    ANSWERED.encode(Known()) + ANSWERED.encode(Said(b"x")) + ANSWERED.encode(Refused("m")),
+)
 
 TARGETS = (
     Target(
@@ -182,6 +233,12 @@ TARGETS = (
             b"1 60\0TERM\0005 60\0003\0main\0always\0001000\0002000",
         ),
         (b"\n", b"\0", b"signal ", b"exit ", b"nan", b"inf", b"end\n", b"SIGTERM", b"9" * 20),
+    ),
+    Target(
+        "separation",
+        separation,
+        _SAID,
+        (b"\0\0\0\x01", b"\0\0\0\0", b"\xff\xff\xff\xff", *_SAID, b"[1]", b"A", b"T", b"R", b"E"),
     ),
     Target(
         "orders",

@@ -83,7 +83,7 @@ def encode_detail(detail: Detail) -> bytes:
     lines += [
         f"{name} {' '.join(text.split())}"
         for name, text in (("trouble", detail.trouble), ("said", detail.said))
-        if text
+        if text.strip()
     ]
     lines.append(_END)
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")

@@ -106,6 +106,11 @@ class DetailTests(SynchronousTestCase):
         assert read is not None
         self.assertEqual((5, "up", "one pid 77 state down"), (read.pid, read.state, read.said))
 
+    def test_blank_words_are_none(self) -> None:
+        """A service that says blanks has said nothing."""
+        blank = Detail("00", 5, "up", 1.0, said="  \n", trouble="\t")
+        self.assertEqual(Detail("00", 5, "up", 1.0), decode_detail(encode_detail(blank)))
+
     def test_nonsense_is_no_detail(self) -> None:
         """A file of somebody else's is passed over."""
         for data in (b"", b"\xff\xfe", b"pid x\n", b"stamp 0\npid 1\nstate up\nuptime soon\nend\n"):
