@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from harpcaller.supervise.machine.restarts import Ending
 
@@ -118,6 +119,15 @@ class Loop:
         """Call this once when a child has ended."""
         self._children[pid] = callback
 
+    def call(self, callback: Callable[[], None]) -> None:
+        """Call this; what goes wrong is told, and is nobody else's trouble."""
+        try:
+            callback()
+        except MemoryError:
+            self._tell_shortage()
+        except Exception:  # noqa: BLE001 - all the other services' lives depend on this loop
+            self._warn(f"a bug: {traceback.format_exc()}")
+
     def run(self) -> None:
         """Go round until :meth:`stop`."""
         while self._running:
@@ -137,12 +147,12 @@ class Loop:
         for key, _ in ready:
             # Unwatched by one before it in this turn, its number may be another's now.
             if self._selector.get_map().get(key.fd) is key:
-                self._call(key.data)
+                self.call(key.data)
         while self._arrived:
-            self._call(self._signals[self._arrived.pop()])
+            self.call(self._signals[self._arrived.pop()])
         now = self.clock()
         while self._timers and (self._timers[0].is_off or self._timers[0].at <= now):
-            self._call(heapq.heappop(self._timers).fire)
+            self.call(heapq.heappop(self._timers).fire)
 
     def _patience(self) -> float:
         while self._timers and self._timers[0].is_off:
@@ -152,14 +162,6 @@ class Loop:
         if not self._timers:
             return _LONGEST_WAIT
         return min(max(0.0, self._timers[0].at - self.clock()), _LONGEST_WAIT)
-
-    def _call(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except MemoryError:
-            self._tell_shortage()
-        except Exception:  # noqa: BLE001 - all the other services' lives depend on this loop
-            self._warn(f"a bug: {traceback.format_exc()}")
 
     def _await_memory(self) -> None:
         """Wait until there is what a turn may need; not for ever, nor again if that was in vain."""
@@ -197,4 +199,4 @@ class Loop:
                 continue  # a stranger, left to process 1 by whoever died before it
             code = os.waitstatus_to_exitcode(status)
             ending = Ending(code, None) if code >= 0 else Ending(None, -code)
-            self._call(lambda callback=callback, ending=ending: callback(ending))  # type: ignore[misc]  # mypy can't infer defaults of lambdas
+            self.call(partial(callback, ending))

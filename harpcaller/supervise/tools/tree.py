@@ -11,6 +11,7 @@ import os
 import resource
 import stat
 from collections.abc import Callable
+from functools import partial
 
 from harpcaller.supervise.messages import reason
 from harpcaller.supervise.servicedir.folder import Folder, Unusable
@@ -201,7 +202,7 @@ class Tree:
         if self.is_stopping:
             return
         for name in self._unseen[:_AT_ONCE]:
-            self._see(name)
+            self.around.loop.call(partial(self._see, name))
         del self._unseen[:_AT_ONCE]
         if self._unseen:
             self._next = self.around.loop.at(self.around.loop.clock(), self._scan_on)

@@ -29,6 +29,8 @@ class FakeLoop(Loop):
         self.children: dict[int, Callable[[Ending], None]] = {}
         self.stopped = False
         self.refusals: list[OSError] = []
+        self.bugs: list[str] = []
+        self._warn = self.bugs.append
 
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
         if self.refusals:
@@ -72,7 +74,7 @@ class FakeDoor(Door):
     def __init__(self) -> None:
         super().__init__(reason)
         self.started: list[Program] = []
-        self.refusals: list[OSError | MemoryError] = []
+        self.refusals: list[Exception] = []
 
     def start(self, program: Program) -> int:
         if self.refusals:
@@ -95,11 +97,15 @@ class FakeWorld(HouseCase):
         self.root = Path(tempfile.mkdtemp(prefix="harpsv-unit-"))
         self.addCleanup(self._remove)
         self.loop = FakeLoop(self.clock)
+        self.addCleanup(self._see_no_bugs)
         self.door = FakeDoor()
         self.warnings: list[str] = []
         self.wall = 1_700_000_000 * 10**9
         self.around = Surroundings(self.loop, self.door, lambda: self.wall, self.warnings.append)
         self._folders: list[Folder] = []
+
+    def _see_no_bugs(self) -> None:
+        self.assertEqual([], self.loop.bugs)
 
     def _remove(self) -> None:
         for folder in self._folders:

@@ -80,6 +80,15 @@ class TreeTests(FakeWorld):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
         self.assertFalse(self.tree.has_room())
 
+    def test_a_bug_keeps_none_of_the_others_away(self) -> None:
+        """What goes wrong with one service is told, and those after it are begun all the same."""
+        for name in ("one", "two", "three"):
+            self.make(name)
+        self.door.refusals = [RuntimeError("a bug")]
+        self.tree.scan()
+        self.assertEqual(2, len(self.door.started))
+        self.assertIn("RuntimeError: a bug", self.loop.bugs.pop())
+
     def test_end_comes_before_the_rest(self) -> None:
         """What hasn't been begun when all is to end isn't begun any more."""
         for number in range(50):
