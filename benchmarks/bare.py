@@ -5,6 +5,7 @@
 - ``lines BYTES``: a server that answers every line with one of so many bytes;
 - ``journal FILE``: a server that answers a line when it is durable at the end of a file, many
   lines with one sync;
+- ``submissions FILE``: the dispatcher's own listener, and behind it nothing but such a file;
 - ``relay AGENT_PORT CA COUNT TOGETHER``: for each connection it has an agent stream so many
   records over TLS, and passes on the lines;
 - ``calls AGENT_PORT CA CONCURRENCY SECONDS``: a client that makes calls on TLS connections which
@@ -26,6 +27,7 @@ from typing import cast
 from uuid import uuid4
 
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -33,7 +35,12 @@ from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromC
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from harpcaller.facts import Submitted
+from harpcaller.interfaces import IDispatcher, Requester
+from harpcaller.listener.protocol import ClientFactory, ClientSettings
 from harpcaller.service.reactor import Reactor
+from harpcaller.store.heads import head_line
+from harpcaller.wire.client import Call, JobId
 
 reactor = cast(Reactor, _reactor)
 
@@ -82,7 +89,7 @@ class Appending:
             batch = [self._lines.get()]
             while not self._lines.empty():
                 batch.append(self._lines.get())
-            os.write(self._file, b"".join(line + b"\n" for line, _ in batch))
+            os.write(self._file, b"".join(line for line, _ in batch))
             os.fdatasync(self._file)
             reactor.callFromThread(self._tell, batch)
 
@@ -107,10 +114,27 @@ class Keeping(LineOnlyReceiver):
 
     def lineReceived(self, line: bytes) -> None:
         """Write it down."""
-        self._appending.append(line, self._answer)
+        self._appending.append(line + b"\n", self._answer)
 
     def _answer(self) -> None:
         self.sendLine(JOB)
+
+
+class AppendingDispatcher:
+    """What the dispatcher's listener needs to have calls submitted, and no more."""
+
+    def __init__(self, appending: Appending) -> None:
+        self._appending = appending
+        self._serial = 0
+
+    def submit(self, call: Call, client: Requester) -> Deferred[JobId]:
+        """Write a call down as the store does; fires when it is durable."""
+        self._serial += 1
+        job = JobId(str(uuid4()))
+        line = head_line(job, self._serial, Submitted(call, time.time()))
+        stored: Deferred[JobId] = Deferred()
+        self._appending.append(line, lambda: stored.callback(job))
+        return stored
 
 
 class Follower(Protocol):
@@ -246,10 +270,13 @@ def agent(port: str, ca: str) -> SSL4ClientEndpoint:
 
 def serve(protocol: Callable[[], Protocol]) -> None:
     """Listen, and say where."""
+    serve_by(Factory.forProtocol(protocol))
+
+
+def serve_by(factory: Factory) -> None:
+    """Listen, and say where."""
     listening = TCP4ServerEndpoint(reactor, 0, backlog=1024, interface="127.0.0.1")
-    listening.listen(Factory.forProtocol(protocol)).addCallback(
-        lambda port: print(port.getHost().port, flush=True)
-    )
+    listening.listen(factory).addCallback(lambda port: print(port.getHost().port, flush=True))
 
 
 def main() -> None:
@@ -261,6 +288,9 @@ def main() -> None:
     elif what == "journal":
         appending = Appending(Path(rest[0]))
         serve(lambda: Keeping(appending))
+    elif what == "submissions":
+        dispatcher = cast(IDispatcher, AppendingDispatcher(Appending(Path(rest[0]))))
+        serve_by(ClientFactory(dispatcher, ClientSettings(), reactor))
     elif what == "relay":
         endpoint = agent(rest[0], rest[1])
         serve(lambda: Follower(endpoint, ",".join(rest[2:])))

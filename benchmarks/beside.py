@@ -55,15 +55,16 @@ class Beside:
         ]
 
     def find(self, report: Report, *, per_second: float | None, least: float | None) -> None:
-        """Keep what came of it: a rate, and two ratios.
+        """Keep what came of it: a rate, if one is expected, and two ratios.
 
         Args:
             report: Where.
-            per_second: How many there should be a second.
+            per_second: How many there should be a second, if anybody has said.
             least: What the ratios should be.
         """
         rates, each = self.rates, self.each
-        report.find(Finding(self.what, rates[US], "/s", least=per_second))
+        if per_second is not None:
+            report.find(Finding(self.what, rates[US], "/s", least=per_second))
         report.find(Finding(self.what, rates[US], "/s", self.than, rates[self.than], least=least))
         ours, theirs = 1 / each[US], 1 / each[self.than]
         report.find(Finding(self.what, ours, "/processor s", self.than, theirs, least=least))
