@@ -37,8 +37,10 @@ class Checkpoint:
         index: The index's path.
         tree: Handle of the store's directory, opened before anything was written.
         oldest: The oldest segment.
+        every: How long a segment becomes before the next checkpoint, in bytes.
         synced: Waits until all that can be read is durable in the journal.
         roll: Begins a new segment; told the oldest, it gives the new one's number.
+        length: Gives how long the segment is that is written, in bytes.
         shelf: Knows what isn't filed.
         catalogue: Knows what the index hasn't written.
         lane: Where the waiting for the disk is done.
@@ -54,8 +56,10 @@ class Checkpoint:
         index: str,
         tree: int,
         oldest: int,
+        every: int,
         synced: Callable[[], Deferred[None]],
         roll: Callable[[int], Deferred[int]],
+        length: Callable[[], int],
         shelf: Shelf,
         catalogue: Catalogue,
         lane: Lane,
@@ -67,8 +71,11 @@ class Checkpoint:
         self._index = index
         self._tree = tree
         self._current = self._oldest = oldest
+        self._every = self._due_at = every
+        self._is_under_way = False
         self._synced = synced
         self._roll = roll
+        self._length = length
         self._shelf = shelf
         self._catalogue = catalogue
         self._lane = lane
@@ -76,6 +83,20 @@ class Checkpoint:
         self._log = log
         self._must_repeat = False  # write the files from the journal
         self._has_lost = False  # what may be of the index, too
+
+    def grown(self, length: int) -> None:
+        """Hear how long the segment is that is written, and make a checkpoint if it's time to."""
+        if length > self._due_at and not self._is_under_way:
+            self._is_under_way = True
+            self._background.start(self._make_in_passing(), "store.checkpoint_bug")
+
+    async def _make_in_passing(self) -> None:
+        try:
+            is_made = await self.make()
+        finally:
+            self._is_under_way = False
+        # One that failed is tried again soon, but not with every fact.
+        self._due_at = self._every if is_made else self._length() + self._every // 8
 
     async def make(self) -> bool:
         """Make a checkpoint.

@@ -19,16 +19,12 @@ from zope.interface import implementer
 
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import (
-    Ended,
     Fact,
     IJobStore,
     LeftOver,
     Page,
     Pruned,
-    Recorded,
-    Started,
     StoredJob,
-    Submitted,
 )
 from harpcaller.logs.events import EventLog
 from harpcaller.store.background import Background
@@ -36,37 +32,21 @@ from harpcaller.store.catalogue import Catalogue
 from harpcaller.store.checkpoint import Checkpoint
 from harpcaller.store.disk import Disk
 from harpcaller.store.files import Content, count, head, page
-from harpcaller.store.heads import head_line
 from harpcaller.store.identity import own_identity
 from harpcaller.store.index import Index
-from harpcaller.store.journal import Journal
 from harpcaller.store.lane import Lane, ThreadLane
 from harpcaller.store.layout import INDEX, JOURNAL
-from harpcaller.store.living import LivingJob
 from harpcaller.store.opening import Recovered, recover, take_lock
 from harpcaller.store.pruning import Pruning
-from harpcaller.store.records import fact_line
-from harpcaller.store.segments import SegmentWriter, entry, pruned_line
+from harpcaller.store.segments import SegmentWriter
 from harpcaller.store.shelf import Shelf
 from harpcaller.store.sizes import Durability, Sizes
+from harpcaller.store.writing import Writing
 from harpcaller.wire.client import Call, JobId
 from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending
 
 _T = TypeVar("_T")
-
-#: After a failure the journal is tried again so often, in seconds.
-RETRY_SECONDS = 5.0
-
-
-@attrs.define(eq=False)
-class _Ticket:
-    """What is to be done when an entry is written, or can't be."""
-
-    job: LivingJob | None
-    facts: Sequence[Fact]
-    lines: bytes
-    done: Deferred[None] | None
 
 
 @attrs.frozen
@@ -81,7 +61,7 @@ class _Rooms:
     index: Index
     catalogue: Catalogue
     writer: SegmentWriter
-    journal: Journal[_Ticket]
+    writing: Writing
     checkpoint: Checkpoint
     pruning: Pruning
 
@@ -126,10 +106,6 @@ class FileJobStore:
         self._log = EventLog("store")
         self._rooms: _Rooms | None = None
         self._is_closing = False
-        self._serial = 1  # the next submission's
-        self._has_checkpoint = False  # one is being made
-        self._is_mending = False  # the journal
-        self._checkpoint_at = self._sizes.segment  # the length that calls for the next
 
     # --- Opening and closing -------------------------------------------------------------
 
@@ -183,7 +159,6 @@ class FileJobStore:
             undo.callback(_give_up, writer)
             found.settle(writer)
             undo.pop_all()
-        self._serial = found.serial
         for job in found.jobs:
             shelf.put(job)
         shelf.set_aside(found.unread)
@@ -192,12 +167,15 @@ class FileJobStore:
             self._lane("harpcaller checkpoint", self._reactor),
         )
         catalogue.lane = lanes[1]
-        journal: Journal[_Ticket] = Journal(
+        writing = Writing(
             writer,
             lanes[0],
-            serial=lambda: self._serial,
-            committed=self._committed,
-            failed=self._failed,
+            serial=found.serial,
+            durability=self._durability,
+            shelf=shelf,
+            index=index,
+            grown=lambda length: checkpoint.grown(length),
+            background=background,
             log=log,
         )
         checkpoint = Checkpoint(
@@ -205,9 +183,11 @@ class FileJobStore:
             directory,
             index=index_path,
             tree=tree,
-            synced=self._synced,
+            synced=writing.synced,
             oldest=writer.number,
-            roll=journal.roll,
+            every=sizes.segment,
+            roll=writing.journal.roll,
+            length=lambda: writing.journal.length,
             shelf=shelf,
             catalogue=catalogue,
             lane=lanes[1],
@@ -220,13 +200,13 @@ class FileJobStore:
             shelf=shelf,
             index=index,
             catalogue=catalogue,
-            synced=self._synced,
-            announce=self._announce_pruned,
+            synced=writing.synced,
+            announce=writing.announce_pruned,
             background=background,
             log=log,
         )
         self._rooms = _Rooms(
-            lock, tree, lanes, background, shelf, index, catalogue, writer, journal, checkpoint,
+            lock, tree, lanes, background, shelf, index, catalogue, writer, writing, checkpoint,
             pruning,
         )  # fmt: skip
         self._is_closing = False
@@ -243,7 +223,7 @@ class FileJobStore:
     async def _close(self, rooms: _Rooms) -> None:
         try:
             await rooms.background.stop()
-            await rooms.journal.drained()
+            await rooms.writing.journal.drained()
             await rooms.checkpoint.make()
             rooms.catalogue.flush()
         finally:
@@ -269,128 +249,11 @@ class FileJobStore:
         It can't be cancelled: what is on its way to the disk gets there.
         """
         try:
-            return self._add(self._opened(), job_id, facts)
+            return self._opened().writing.add(job_id, facts)
         except (StorageError, InvalidJobId, ValueError) as error:
             return fail(error)
         except OSError as error:
             return fail(StorageError(f"the store can't be read: {error.strerror}"))
-
-    def _add(self, rooms: _Rooms, job_id: JobId, facts: Sequence[Fact]) -> Deferred[None]:
-        job = rooms.shelf.get(job_id)
-        fact = facts[0]
-        if isinstance(fact, Submitted):
-            if job is not None or rooms.shelf.has_file(job_id):
-                raise ValueError(f"the job {job_id} was submitted before")
-            lines = [head_line(job_id, self._serial, fact)]
-            job = LivingJob(job_id, self._serial)
-            job.accept(facts)
-            self._serial += 1
-            rooms.shelf.put(job)
-        elif job is None:
-            kind = type(fact).__name__
-            raise ValueError(f"the job {job_id} isn't living, but has news: {kind}")
-        else:
-            if job.is_lossy and isinstance(fact, Recorded):
-                raise StorageError("an earlier record of the job couldn't be written")
-            lines = [fact_line(each) for each in facts]  # type: ignore[arg-type]  # see accept
-            job.accept(facts)
-        entries = []
-        for line in lines:
-            entries.append(entry(job_id, job.accepted, line))
-            job.accepted += len(line)
-        done: Deferred[None] | None = Deferred()
-        sync = self._durability != "none"
-        if self._durability == "end" and isinstance(fact, Recorded):
-            done, sync = None, False
-        ticket = _Ticket(job, facts, b"".join(lines), done)
-        rooms.journal.add(b"".join(entries), ticket, sync=sync)
-        return succeed(None) if done is None else done
-
-    def _synced(self) -> Deferred[None]:
-        """Wait until nothing that can be read waits for a sync; it may be filed then."""
-        assert self._rooms is not None
-        if self._rooms.journal.is_durable:
-            return succeed(None)
-        return self._written(self._rooms)
-
-    def _written(self, rooms: _Rooms) -> Deferred[None]:
-        """Wait until all that was added before is durable in the journal."""
-        done: Deferred[None] = Deferred()
-        rooms.journal.add(b"", _Ticket(None, (), b"", done), sync=True)
-        return done
-
-    def _announce_pruned(self, jobs: Sequence[tuple[JobId, int]]) -> Deferred[None]:
-        """Write durably that these jobs are forgotten."""
-        rooms = self._opened()
-        done: Deferred[None] = Deferred()
-        for job_id, serial in jobs[:-1]:
-            written = entry(job_id, 0, pruned_line(serial))
-            rooms.journal.add(written, _Ticket(None, (), b"", None), sync=False)
-        job_id, serial = jobs[-1]
-        ticket = _Ticket(None, (), b"", done)
-        rooms.journal.add(entry(job_id, 0, pruned_line(serial)), ticket, sync=True)
-        return done
-
-    def _committed(self, tickets: Sequence[_Ticket]) -> None:
-        rooms = self._rooms
-        assert rooms is not None
-        for ticket in tickets:
-            if ticket.job is not None:
-                rooms.shelf.keep(ticket.job, ticket.facts, ticket.lines)
-                _tell_index(rooms.index, ticket.job, ticket.facts[0])
-        for ticket in tickets:
-            if ticket.done is not None:
-                ticket.done.callback(None)
-        # A file is never ahead of the journal: a power cut could leave half a line in it that
-        # nothing mends.
-        if rooms.journal.is_durable:
-            rooms.shelf.file_due()
-        if rooms.journal.length > self._checkpoint_at and not self._has_checkpoint:
-            self._has_checkpoint = True
-            rooms.background.start(self._checkpoint(rooms), "store.checkpoint_bug")
-
-    async def _checkpoint(self, rooms: _Rooms) -> None:
-        try:
-            is_made = await rooms.checkpoint.make()
-        finally:
-            self._has_checkpoint = False
-        # One that failed is tried again soon, but not with every fact.
-        soon = rooms.journal.length + self._sizes.segment // 8
-        self._checkpoint_at = self._sizes.segment if is_made else soon
-
-    def _failed(self, tickets: Sequence[_Ticket], error: Exception) -> None:
-        rooms = self._rooms
-        assert rooms is not None
-        for ticket in tickets:
-            if ticket.job is not None:
-                ticket.job.take_back(ticket.facts[0])
-                if isinstance(ticket.facts[0], Submitted):
-                    rooms.shelf.drop(ticket.job)
-        text = getattr(error, "strerror", None) or str(error)
-        for ticket in tickets:
-            if ticket.done is not None:
-                ticket.done.errback(StorageError(f"the journal can't be written: {text}"))
-        if not self._is_mending and not self._is_closing:
-            self._is_mending = True
-            rooms.background.start(self._mend(rooms), "store.mend_bug")
-
-    async def _mend(self, rooms: _Rooms) -> None:
-        """Try until the journal can be written again, also if nobody has anything to tell it.
-
-        What was refused may stand in a segment that couldn't even be cut; a start would take it
-        for true unless a newer segment tells otherwise.
-        """
-        try:
-            while not rooms.background.is_stopping:
-                await rooms.background.pause(RETRY_SECONDS)
-                try:
-                    await self._written(rooms)
-                except StorageError:
-                    continue
-                self._log.info("store.journal_mended")
-                return
-        finally:
-            self._is_mending = False
 
     # --- Reading -------------------------------------------------------------------------
 
@@ -456,12 +319,3 @@ class FileJobStore:
 def _give_up(writer: SegmentWriter) -> None:
     with suppress(OSError):
         writer.close()
-
-
-def _tell_index(index: Index, job: LivingJob, fact: Fact) -> None:
-    if isinstance(fact, Submitted):
-        index.add(job.serial, job.job_id, fact.call, fact.at)
-    elif isinstance(fact, Started):
-        index.started(job.serial, fact.at)
-    elif isinstance(fact, Ended):
-        index.ended(job.serial, fact.at)

@@ -8,8 +8,8 @@ import shutil
 
 from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import Submitted
-from harpcaller.store.filestore import RETRY_SECONDS
 from harpcaller.store.sizes import Durability, Sizes
+from harpcaller.store.writing import RETRY_SECONDS
 from harpcaller.testing.durability import Outcome
 from harpcaller.testing.filesystem import FileSystem
 from tests.house import HouseCase
