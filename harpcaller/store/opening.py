@@ -201,8 +201,6 @@ def _take_up(
         log.error("store.damaged", job=job_id, error=error.message)
         unread.append(job_id)
     except OSError as error:
-        if is_passing(error):
-            raise
         log.error("store.damaged", job=job_id, error=error.strerror or str(error))
         unread.append(job_id)
     return None

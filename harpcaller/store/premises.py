@@ -159,7 +159,7 @@ class Premises:
         try:
             return os.stat(f"{self._directory}/{path}")
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP):
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
                 return None
             raise
 

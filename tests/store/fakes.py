@@ -87,7 +87,7 @@ class FaultyDisk(RealDisk):
         failing: Method names, and the error each fails with until it is taken out.
         partly: How much of the data a failing write still writes, in bytes.
         calls: Every method called, in order.
-        failing_paths: Files that can't be opened.
+        failing_paths: Files that can't be removed, nor opened if there is something in them.
     """
 
     def __init__(self) -> None:
@@ -112,6 +112,10 @@ class FaultyDisk(RealDisk):
             number = self.failing[name]
             raise OSError(number, os.strerror(number))
 
+    def _look_at(self, path: str) -> None:
+        if path in self.failing_paths:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
     def make_directory(self, path: str) -> None:
         self._go("make_directory")
         super().make_directory(path)
@@ -126,6 +130,7 @@ class FaultyDisk(RealDisk):
 
     def remove(self, path: str) -> None:
         self._go("remove")
+        self._look_at(path)
         super().remove(path)
 
     def write_at(self, path: str, offset: int, data: bytes, *, create: bool = True) -> None:
@@ -136,8 +141,8 @@ class FaultyDisk(RealDisk):
 
     def open(self, path: str) -> int:
         self._go("open")
-        if path in self.failing_paths:
-            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        if self.size(path):
+            self._look_at(path)
         return super().open(path)
 
     def read(self, handle: int, offset: int, size: int) -> bytes:

@@ -127,6 +127,11 @@ class LyingAroundTests(CheckCase):
         self.assertEqual(kept, {*self.names(DAMAGED)})
         self.assertEqual(before, self.told())
 
+    def test_what_the_system_refuses(self) -> None:
+        """A name that can't even be asked about ends the check: it is no finding."""
+        self.disk.names = lambda path: ["x" * 300]  # type: ignore[method-assign]  # a fake
+        self.assertRaises(OSError, self.check)
+
     def test_misplaced(self) -> None:
         """A job's file under another name goes back to where it belongs."""
         before = self.told()

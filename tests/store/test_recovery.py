@@ -177,6 +177,19 @@ class RecoveryTests(FileCase):
         self.assertEqual([], list(self.open()))
         self.assertFalse(os.path.exists(self.file_of(job(1))))
 
+    def test_headless_job_that_stays(self) -> None:
+        """If it can't be removed, the next start tries again."""
+        self.submit(1)
+        self.close()
+        write_file(self.file_of(job(1)), b"")
+        self.disk.failing_paths = {self.file_of(job(1))}
+        self.assertEqual([], list(self.open()))
+        self.close()
+        self.assertTrue(os.path.exists(self.file_of(job(1))))
+        self.disk.failing_paths = set()
+        self.assertEqual([], list(self.open()))
+        self.assertFalse(os.path.exists(self.file_of(job(1))))
+
     def test_unreadable_living_job(self) -> None:
         """A file that can't be read is one job's trouble."""
         self.submit(1)
