@@ -25,6 +25,7 @@ from benchmarks.report import Cell, Finding, markdown_table, number, text_table
 PROGRAMS = (
     "kept_path",
     "calls",
+    "connections",
     "records",
     "polls",
     "submissions",

@@ -122,7 +122,7 @@ class IJobStore(Interface):
 # --- Hosts ---------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class HostTLS:
     """What is special about one agent's certificate.
 
@@ -135,7 +135,7 @@ class HostTLS:
     name: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Host:
     """An agent's place and what it wants to hear; ``repr`` never shows the password."""
 

@@ -205,7 +205,7 @@ class Caller:
 
     def _ask(self, course: Course, agent: AgentProtocol, request: bytes) -> Deferred[Ending]:
         course.agent = agent
-        farewell = Farewell(course.cancel_line(), lambda: self._unheard(course))
+        farewell = Farewell(course.cancel_line, lambda: self._unheard(course))
         limit = self._connections.connect_timeout_seconds if agent.was_kept else None
         return agent.ask(request, course.talk, course.sink, course.patience, farewell, limit)
 

@@ -67,11 +67,11 @@ class Farewell:
     """How an agent is told that nobody wants a call any more, if it may keep it.
 
     Args:
-        line: What it is told.
+        line: Gives what it is told.
         unheard: Called when it can't be told on this connection.
     """
 
-    line: bytes
+    line: Callable[[], bytes]
     unheard: Callable[[], None]
 
 
@@ -184,7 +184,7 @@ class Exchange:
             # To hear that it closes.
             self._hold_back(False)
             self._says_farewell = True
-            self._line.write(farewell.line)
+            self._line.write(farewell.line())
             self._line.close()
 
     def _may_be_kept(self) -> bool:

@@ -135,7 +135,7 @@ class AgentProtocol(Protocol):
         """Tell the agent, if it can be told, that the end it told is safe."""
         exchange = self._exchange
         if exchange is not None and exchange.farewell is not None:
-            self.write(exchange.farewell.line)
+            self.write(exchange.farewell.line())
 
     # --- Between two calls -----------------------------------------------------------------
 

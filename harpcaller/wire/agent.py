@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product, starmap
 from typing import Union
 
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
@@ -164,6 +166,7 @@ def encode_cancel(request: CancelJob) -> bytes:
     return build(fields) + b"\n"
 
 
+@lru_cache(maxsize=1024)
 def _auth(user: Credentials) -> Raw:
     return build({"user": encode(user.user), "password": encode(user.password)})
 
@@ -265,6 +268,13 @@ def encode_message(message: Message) -> bytes:
     return build(fields) + b"\n"
 
 
+#: As agents of ours write them.
+_ACKNOWLEDGEMENTS = {
+    encode_message(acknowledged)[:-1]: acknowledged
+    for acknowledged in starmap(Acknowledged, product((False, True), repeat=3))
+}
+
+
 def numbered(line: bytes, number: int) -> bytes:
     """Write its number into a record's line that has none, its newline included in both."""
     return b'%s,"n":%d}\n' % (line[:-2], number)
@@ -294,6 +304,9 @@ def _simple_record(line: bytes) -> Said | None:
 
 
 def _decode_message(line: bytes) -> Message:
+    acknowledged = _ACKNOWLEDGEMENTS.get(line)
+    if acknowledged is not None:
+        return acknowledged
     try:
         found = members(line)
         if "harp" in found and found["harp"] != _ONE:

@@ -405,6 +405,47 @@ class SessionTests(HouseCase):
         self.assertEqual([False, False, True, False, True, False], self.server.resumed)
 
 
+class BelievedTests(HouseCase):
+    """What an agent shows is read once; only what is the same to the byte isn't read again."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ca = make_authority()
+        self.agents = context(trusting(self.ca, verify=True))
+
+    def test_same_again(self) -> None:
+        """It is believed again, whether OpenSSL has checked it once or often."""
+        server = ServerTLS(self.ca.issue(names=["localhost"]), tickets=False)
+        for _ in range(3):
+            self.assertIsNone(meet(self.agents, server))
+        self.assertEqual([False] * 3, server.resumed)
+        self.assertEqual(1, len(self.agents._believed))
+
+    def test_another(self) -> None:
+        """Who was believed isn't with another certificate, and then is again with his own."""
+        good = ServerTLS(self.ca.issue(names=["localhost"]), tickets=False)
+        wrong_name = ServerTLS(self.ca.issue(names=["elsewhere"]), tickets=False)
+        stranger = ServerTLS(make_authority().issue(names=["localhost"]), tickets=False)
+        for _ in range(2):
+            self.assertIsNone(meet(self.agents, good))
+            self.assertIn("names neither", meet(self.agents, wrong_name) or "")
+            self.assertIn("not signed by one", meet(self.agents, stranger) or "")
+
+    def test_other_host(self) -> None:
+        """What is believed of one host is nothing for another."""
+        server = ServerTLS(self.ca.issue(names=["localhost"]), tickets=False)
+        self.assertIsNone(meet(self.agents, server))
+        other = attrs.evolve(HOST, hostname="elsewhere")
+        self.assertIn("names neither", meet(self.agents, server, other) or "")
+
+    def test_known_one_that_a_ca_has_not_signed(self) -> None:
+        """What OpenSSL finds wrong with it is part of what was believed."""
+        server = ServerTLS(make_self_signed(), tickets=False)
+        agents = context(trusting(known=[make_self_signed()]))
+        self.assertIsNotNone(meet(agents, server))
+        self.assertEqual({}, agents._believed)
+
+
 class FailingClosedTests(HouseCase):
     """What can't happen as long as OpenSSL does its work doesn't let anybody in, either."""
 

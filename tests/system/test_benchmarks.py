@@ -48,6 +48,10 @@ class ProgramTests(SynchronousTestCase):
         """Calls beside bare TLS are measured."""
         self.check("calls")
 
+    def test_connections(self) -> None:
+        """Connections to an agent beside those of a C program are measured."""
+        self.check("connections")
+
     def test_kept_path(self) -> None:
         """Whole calls beside a bare client are measured."""
         self.check("kept_path")
