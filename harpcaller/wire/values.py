@@ -258,6 +258,8 @@ def encode(value: object) -> Raw:
     """
     if type(value) is float and isfinite(value):
         return Raw(b"%a" % value)
+    if type(value) is int and -_LARGEST <= value <= _LARGEST:
+        return Raw(b"%d" % value)
     try:
         try:
             data = _writer.encode(value).encode("utf-8")
