@@ -55,9 +55,9 @@ def judged(files: Iterable[Guarded], uid: int) -> Judgement:
             continue
         try:
             found = os.stat(file.path)
+            faults = [*_faults(found, file.secret), *_faults_of_folders(file.path)]
         except OSError:
             continue
-        faults = [*_faults(found, file.secret), *_fault_of_folder(file.path)]
         problems += (Problem(str(file.path), None, text) for text in faults)
         if found.st_uid not in (0, uid):
             owner = f"it belongs to user {found.st_uid}, who can change it;"
@@ -66,14 +66,11 @@ def judged(files: Iterable[Guarded], uid: int) -> Judgement:
     return Judgement(tuple(problems), tuple(warnings))
 
 
-def _fault_of_folder(path: Path) -> Iterator[str]:
+def _faults_of_folders(path: Path) -> Iterator[str]:
     """Tell whether everybody may put another file in its place."""
     # It may be a link, which is exchanged where it is, and its target where that is.
     for folder in sorted({path.absolute().parent, path.resolve().parent}):
-        try:
-            mode = stat.S_IMODE(os.stat(folder).st_mode)
-        except OSError:
-            continue
+        mode = stat.S_IMODE(os.stat(folder).st_mode)
         # In one that is sticky, only their owners may rename and remove files.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             how = f"(mode {mode:04o}); try chmod o-w {folder}"
