@@ -1,9 +1,9 @@
 """A file system in memory, at the level of system calls, whose power can be cut.
 
 It provides :class:`~harpcaller.store.system.System`.  Every call has a number and can be answered
-with an error or with less than was asked for (:class:`Trouble`).  At any moment
-:meth:`FileSystem.after_power_cut` tells what a machine would find after its power came back, and
-:meth:`FileSystem.kill` ends the process that uses it.  What is synced when is told in
+with an error or with less than was asked for (:class:`~harpcaller.testing.trouble.Trouble`).  At
+any moment :meth:`FileSystem.after_power_cut` tells what a machine would find after its power came
+back, and :meth:`FileSystem.kill` ends the process that uses it.  What is synced when is told in
 :mod:`harpcaller.testing.durability`; SQLite databases are kept whole, as the bytes they have.
 """
 
@@ -19,41 +19,7 @@ import attrs
 
 from harpcaller.testing.databases import Databases
 from harpcaller.testing.durability import Cell, Directory, File, Outcome
-
-
-@attrs.frozen
-class SystemCall:
-    """A call that is about to be made.
-
-    Attributes:
-        number: Of this file system's calls, from 0.
-        name: Of the method; ``database``, ``read`` or ``execute`` for what SQLite is asked.
-        path: Of what it is about.
-        grows: It needs room on the disk.
-    """
-
-    number: int
-    name: str
-    path: str
-    grows: bool = False
-
-
-@attrs.frozen
-class Trouble:
-    """How a call goes wrong.
-
-    Attributes:
-        error: The number of the error; 0 for none: a write is merely short.
-        taken: Which part of its data a failing or short write takes.
-    """
-
-    error: int
-    taken: float = 0.0
-
-    def raise_it(self, path: str) -> None:
-        """Raise the error, if it is one."""
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error), path)
+from harpcaller.testing.trouble import SystemCall, Trouble, no_trouble
 
 
 @attrs.frozen
@@ -62,11 +28,6 @@ class _Handle:
     flags: int
     path: str
     number: int
-
-
-def no_trouble(call: SystemCall) -> Trouble | None:
-    """Let a call go well."""
-    return None
 
 
 def _nothing() -> None:

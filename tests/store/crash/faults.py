@@ -23,7 +23,7 @@ from zope.interface import implementer
 from harpcaller.errors import StorageError
 from harpcaller.store.layout import INDEX
 from harpcaller.testing.durability import Outcome
-from harpcaller.testing.filesystem import SystemCall, Trouble, no_trouble
+from harpcaller.testing.trouble import SystemCall, Trouble, no_trouble
 from tests.store.crash.cuts import Failed, go_on, recovered
 from tests.store.crash.judge import Wrong, judge
 from tests.store.crash.story import Story

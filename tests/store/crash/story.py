@@ -41,7 +41,8 @@ from harpcaller.interfaces import (
 )
 from harpcaller.store.layout import INDEX
 from harpcaller.store.sizes import Durability, Sizes
-from harpcaller.testing.filesystem import FileSystem, no_trouble
+from harpcaller.testing.filesystem import FileSystem
+from harpcaller.testing.trouble import no_trouble
 from harpcaller.wire.client import JobId, QueueSpec
 from harpcaller.wire.values import Raw
 from tests.store.crash.judge import JobStory, judge
