@@ -27,7 +27,7 @@ from harpcaller.agent.separation.channel import MOST_NEW
 from harpcaller.agent.separation.conversation import Office
 from harpcaller.agent.separation.network_process import NetworkProcess, NotStarting
 from harpcaller.agent.separation.notes import BURST, RATE
-from harpcaller.agent.separation.table import Confine, Terms
+from harpcaller.agent.separation.table import Confine, Leave, Terms
 from harpcaller.logs.events import EventLog
 from harpcaller.testing.certificates import make_authority
 from harpcaller.wire.agent import Credentials
@@ -251,6 +251,23 @@ class EndTests(AttackCase):
         """Its end is told, and the calls that it had asked for are ended."""
         self.assertIn("exit code 3", await self.ended("leaves"))
 
+    async def test_monitor_says_nothing_more(self) -> None:
+        """The real one ends in order when the control socket is closed."""
+        issued = make_authority().issue()
+        terms = Terms(issued.certificate_pem, issued.key_pem, b"", 1000, True, 1000, 1)
+        network = NetworkProcess(reactor, os.environ, self.office, LOG, self.lost.callback)
+        await network.start(terms, Confine(False, 0, 0))
+        network._control.transport.loseConnection()
+        self.assertIn("exit code 0", await self.lost)
+        await network.gone()
+
+    async def test_monitor_says_something_else(self) -> None:
+        """It doesn't start if it isn't told how."""
+        network = NetworkProcess(reactor, os.environ, self.office, LOG, self.fail)
+        with self.assertRaises(NotStarting):
+            await network.start(cast(Terms, Leave()), Confine(False, 0, 0))
+        await network.gone()
+
     async def test_never_starts(self) -> None:
         """One that ends before it listens, or takes too long, is no network process."""
         for program, reason in (
@@ -271,6 +288,18 @@ class EndTests(AttackCase):
                 await network.listen([socket.create_server(("127.0.0.1", 0))])
             network.renew(TERMS)
             network.leave()
+
+    async def test_no_process(self) -> None:
+        """Nor is there one if the system has nothing left for it."""
+
+        def fail(*arguments: object) -> None:
+            raise OSError(11, "Resource temporarily unavailable")
+
+        self.patch(network_process, "start_helper", fail)
+        network = NetworkProcess(reactor, os.environ, self.office, LOG, self.fail)
+        with self.assertRaises(NotStarting) as caught:
+            await network.start(TERMS, Confine(False, 0, 0))
+        self.assertIn("temporarily unavailable", str(caught.exception))
 
     async def test_no_program(self) -> None:
         """Nor is there one if the start is given up."""
@@ -335,8 +364,10 @@ class RealTests(AgentCase):
         self.agent.wait_for('agent.refused {"peer":"127.0.0.1","type":"auth_error"')
         self.agent.process.send_signal(signal.SIGHUP)
         self.agent.wait_for("agent.reloaded")
-        self.assertEqual({"result": "printed"}, self.call("prints")[1])
-        self.assertEqual(0, self.agent.stop())
+        client = self.client()
+        self.assertEqual({"result": "printed"}, client.send("prints").answer()[1])
+        self.doCleanups()
+        self.assertEqual(0, self.agent.process.returncode)
 
     def test_death_of_the_monitor(self) -> None:
         """Without a monitor it ends by itself, as root, too."""

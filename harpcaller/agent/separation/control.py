@@ -104,6 +104,8 @@ class NoteObserver:
         if event.get("log_level") is LogLevel.debug:
             return
         entry = entry_of(event)
+        if entry.kind == "twisted" and entry.level == "info":
+            return  # of ports and loops, which the agent tells itself
         try:
             self._control.say(Noted(entry.level, entry.kind[:64], entry.context))
         except OSError:

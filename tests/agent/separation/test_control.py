@@ -67,10 +67,11 @@ class ControlTests(ControlCase):
 
 class NoteTests(ControlCase):
     def test_event(self) -> None:
-        """What happens is told to the monitor, but for what only a debugger wants to know."""
+        """What happens is told to the monitor, but for what nobody wants to know."""
         note = NoteObserver(self.control)
         about = {"log_namespace": "harpcaller.agent", "kind": "agent.refused"}
         note({**about, "context": {}, "log_level": LogLevel.debug})
+        note({"log_namespace": "twisted", "log_format": "started", "log_level": LogLevel.info})
         note({**about, "context": {"peer": "::1"}, "log_level": LogLevel.warn})
         expected = Noted("warn", "agent.refused", Raw(b'{"peer":"::1"}'))
         self.assertEqual(expected, self.heard())
@@ -78,4 +79,4 @@ class NoteTests(ControlCase):
     def test_monitor_is_gone(self) -> None:
         """With nobody to tell it to, it isn't told."""
         self.monitor.close()
-        NoteObserver(self.control)({"log_level": LogLevel.info})
+        NoteObserver(self.control)({"log_level": LogLevel.error})

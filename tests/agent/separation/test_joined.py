@@ -14,6 +14,7 @@ from harpcaller.agent.separation.proxies import (
     Questions,
 )
 from harpcaller.agent.server import AgentConnection, Door
+from harpcaller.errors import SystemUnable
 from harpcaller.wire.agent import ListProcedures, encode_list_request, encode_request
 from tests.agent import test_idle, test_server
 from tests.agent.fakes import asked
@@ -126,6 +127,10 @@ class TooMuchTests(SeparatedCase):
         connection.dataReceived(encode_request(asked("ticks")))
         self.assertIn("Too many open files", self.error(transport).message)
         self.lose(connection)
+
+    def test_nobody_was_checked(self) -> None:
+        """Nothing can be asked for without a channel on which a user was checked."""
+        self.assertRaises(SystemUnable, self.questions.take, asked("ticks").credentials)
 
     def test_monitor_closes_before_the_answer(self) -> None:
         """A call of which nothing was heard is an error."""
