@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from harpcaller import __version__
+from tests.system.agent_processes import helper_of
 from tests.system.test_agent_tls import SECONDS, Agent, LifeCase
 
 SIMPLE = "from harpd.proc import procedure\n@procedure\ndef version(): return {!r}\n"
@@ -367,6 +368,24 @@ class TwistdTests(LifeCase):
         done = self.twistd(*options)
         self.assertEqual(1, done.returncode)
         self.assertIn("harpd.conf: line 4: network.port: expected a port", done.stderr)
+
+    def test_network_process_dies(self) -> None:
+        """With the process that callers talk to the agent ends, and twistd with 1."""
+        command = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "harpd"]
+        with (self.folder / "log").open("wb") as log:
+            twistd = subprocess.Popen(
+                [*command, "-c", "harpd.conf", "-r", "harpd.py"],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        self.addCleanup(twistd.wait)
+        self.addCleanup(twistd.kill)
+        wait_for(lambda: "agent.listening" in (self.folder / "log").read_text())
+        os.kill(helper_of(twistd.pid, "harpcaller.service.agent_network"), signal.SIGKILL)
+        self.assertEqual(1, twistd.wait(SECONDS))
+        told = (self.folder / "log").read_text()
+        self.assertIn("harpd: the network process ended: ", told)
 
     def test_version(self) -> None:
         """The version is that of the agent, not of twistd."""
