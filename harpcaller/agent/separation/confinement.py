@@ -47,15 +47,17 @@ def confine(identity: Identity | None, parent: int) -> str:
 
 def _lose_all_files() -> bool:
     """Make an empty folder without a name the root; tells whether the system let us."""
-    name = tempfile.mkdtemp(prefix="harpd-")
-    folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fchmod(folder, 0o555)
-        os.rmdir(name)
-        os.fchdir(folder)
+        name = tempfile.mkdtemp(prefix="harpd-")
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fchmod(folder, 0o555)
+            os.rmdir(name)
+            os.fchdir(folder)
+        finally:
+            os.close(folder)
         os.chroot(".")
-    except PermissionError:
-        return False  # root without the capability, as in some containers
-    finally:
-        os.close(folder)
+    except OSError:
+        # Root without the capability, as in some containers, or with nowhere to make a folder.
+        return False
     return True

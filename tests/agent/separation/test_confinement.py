@@ -53,6 +53,12 @@ class ConfineTests(HouseCase):
         self.assertIn(SOMEBODY, self.done)
         self.assertEqual([], os.listdir(self.place))
 
+    def test_nowhere_to_make_a_folder(self) -> None:
+        """So does one who has no place for an empty folder."""
+        self.place.rmdir()
+        self.assertEqual("user 70, no chroot, no new processes", confine(SOMEBODY, 42))
+        self.assertNotIn("chroot", self.done)
+
     def test_nobody_else(self) -> None:
         """Who stays who he is stays where he is, and loses what everybody can."""
         self.assertEqual(f"user {os.geteuid()}, no new processes", confine(None, 42))
