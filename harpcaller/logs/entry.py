@@ -84,7 +84,8 @@ def _time(event: Mapping[str, Any]) -> float:
 
 def _context(context: _Context) -> Raw:
     try:
-        data = encode(context)
+        members = [b"%s:%s" % (encode(key), encode(value)) for key, value in context.items()]
+        data = Raw(b"{%s}" % b",".join(members))
     except NotJSON:
         data = _each_encoded(context)
     if len(data) > MAX_CONTEXT:

@@ -19,6 +19,7 @@ from collections import Counter
 from functools import lru_cache
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed lacks it
+from json.encoder import encode_basestring as _quoted
 from math import isfinite
 from typing import Any, NewType, NoReturn
 
@@ -256,9 +257,16 @@ def encode(value: object) -> Raw:
     Raises:
         NotJSON: It has no JSON form (NaN, a set, a circle, nesting too deep).
     """
-    if type(value) is float and isfinite(value):
+    # What is written most goes around the encoder, which is made anew for each value.
+    if type(value) is str:
+        quoted = _quoted(value)
+        if quoted.isascii():
+            return Raw(quoted.encode("ascii"))
+    elif value is None:
+        return NULL
+    elif type(value) is float and isfinite(value):
         return Raw(b"%a" % value)
-    if type(value) is int and -_LARGEST <= value <= _LARGEST:
+    elif type(value) is int and -_LARGEST <= value <= _LARGEST:
         return Raw(b"%d" % value)
     try:
         try:
