@@ -154,6 +154,7 @@ class AgentConnection(Protocol):
         if self._stage in (Stage.ASKING, Stage.KEPT):
             self._lines.feed(data)
             self._take_line()
+            self._door.hold(self, self._lines.pending())
         elif self._stage is Stage.RUNNING or (self._lines.pending() + len(data) > MAX_REQUEST_SIZE):
             self._reading = False
         else:
@@ -419,6 +420,10 @@ class Door(ServerFactory[AgentConnection]):
             return False
         self._connections.add(connection)
         return True
+
+    def hold(self, connection: AgentConnection, size: int) -> None:
+        """The connection has sent so much that isn't a whole request yet."""
+        self._strangers.hold(connection, size)
 
     def known(self, connection: AgentConnection) -> None:
         """The connection's user is known."""

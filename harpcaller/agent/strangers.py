@@ -12,6 +12,9 @@ from harpcaller.logs.events import EventLog
 #: How many there may be.  One more drives out the oldest idle one of the address that has the
 #: most, so that nobody can keep others out by just connecting.
 MAX_UNKNOWN = 256
+#: How much they may have sent of requests that aren't whole yet, all together, in bytes.  More
+#: drives out the one that has sent most, of the address that has sent most.
+MAX_HELD = 32 * 1024 * 1024
 
 
 class Stranger(Protocol):
@@ -44,8 +47,9 @@ class Strangers:
     def __init__(self, clock: IReactorTime, log: EventLog) -> None:
         self._clock = clock
         self._log = log
-        #: A dictionary, since it keeps the order.
-        self._unknown: dict[Stranger, None] = {}
+        #: What each has sent; in the order of their coming.
+        self._unknown: dict[Stranger, int] = {}
+        self._held = 0
         self._untold = 0
         self._tell_again_at = 0.0
 
@@ -54,12 +58,20 @@ class Strangers:
         if len(self._unknown) >= MAX_UNKNOWN and not self._drive_one_out():
             self._tell_of_too_many("agent.too_many_unknown_connections", connection.peer)
             return False
-        self._unknown[connection] = None
+        self._unknown[connection] = 0
         return True
+
+    def hold(self, connection: Stranger, size: int) -> None:
+        """Take note of how much of its request one has sent, if it is one."""
+        if connection in self._unknown:
+            self._held += size - self._unknown[connection]
+            self._unknown[connection] = size
+            while self._held > MAX_HELD:
+                self._relieve()
 
     def discard(self, connection: Stranger) -> None:
         """Forget one that is known now, or gone."""
-        self._unknown.pop(connection, None)
+        self._held -= self._unknown.pop(connection, 0)
 
     def _drive_one_out(self) -> bool:
         """Close one that says nothing, or that was refused; tells whether there was one."""
@@ -67,11 +79,22 @@ class Strangers:
         if not idle:
             return False
         ((source, _),) = Counter(connection.source for connection in idle).most_common(1)
-        driven_out = next(connection for connection in idle if connection.source == source)
-        self._tell_of_too_many("agent.unknown_connections_driven_out", driven_out.peer)
-        self.discard(driven_out)
-        driven_out.drop()
+        self._drive_out(next(connection for connection in idle if connection.source == source))
         return True
+
+    def _relieve(self) -> None:
+        """Close one that has sent much."""
+        sizes: Counter[str] = Counter()
+        for connection, size in self._unknown.items():
+            sizes[connection.source] += size
+        ((source, _),) = sizes.most_common(1)
+        theirs = [connection for connection in self._unknown if connection.source == source]
+        self._drive_out(max(theirs, key=self._unknown.__getitem__))
+
+    def _drive_out(self, connection: Stranger) -> None:
+        self._tell_of_too_many("agent.unknown_connections_driven_out", connection.peer)
+        self.discard(connection)
+        connection.drop()
 
     def _tell_of_too_many(self, kind: str, peer: str) -> None:
         """Log it, but no more often than it can be read."""

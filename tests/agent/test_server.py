@@ -417,6 +417,24 @@ class UnknownTests(ServerCase):
         for connection, _ in connections:
             self.lose(connection)
 
+    def test_unfinished_requests_are_bounded(self) -> None:
+        """Who has sent the most of requests that don't end loses the largest of his connections;
+        others send theirs to the end."""
+        self.patch(strangers, "MAX_HELD", 1000)
+        honest, kept = self.connect("10.0.0.1")
+        honest.dataReceived(encode_request(asked("ticks"))[:-1])
+        evil = [self.connect("10.6.6.6") for _ in range(4)]
+        for connection, _ in evil:
+            for _ in range(3):
+                connection.dataReceived(b" " * 100)
+        self.assertEqual([True, False, False, False], [transport.aborted for _, transport in evil])
+        self.assertFalse(kept.aborted)
+        honest.dataReceived(b"\n")
+        self.assertEqual(1, len(self.template.processes))
+        for connection, _ in (*evil, (honest, kept)):
+            self.lose(connection)
+        self.process().events.exited("by a signal")
+
     def test_refused_ones_are_driven_out_too(self) -> None:
         """A caller that was refused but doesn't close takes nobody's place."""
         self.patch(strangers, "MAX_UNKNOWN", 1)

@@ -102,7 +102,7 @@ class RequestTests(StrangerCase):
     def test_unfinished_lines(self) -> None:
         """Those who send most of the longest request and no more hold that until their time is
         over, and nothing afterwards."""
-        connections = [self.secured() for _ in range(32)]
+        connections = [self.secured() for _ in range(96)]
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.sendall(b"x" * (MB - 1))
