@@ -66,7 +66,7 @@ async def main(reactor):
 before = grown()
 task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """
-#: Reads one record and then no more, while the other side sends without end.
+#: Each reads one record and then no more, while the other side sends without end.
 SLOW = """
 import time
 before = grown()
@@ -75,6 +75,32 @@ for record in rpc.job("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda").follow(since=0):
     time.sleep(2)
     break
 print("slow", grown(), "")
+"""
+SLOW_ASYNCIO = """
+async def main():
+    rpc = harp.aio.HarpCaller("127.0.0.1", port, read_timeout=patience)
+    async for record in rpc.job("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda").follow(since=0):
+        await asyncio.sleep(2)
+        break
+    print("slow", grown(), "")
+
+before = grown()
+asyncio.run(main())
+"""
+SLOW_TWISTED = """
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from harpcaller.client.deferred import HarpCaller
+
+async def main(reactor):
+    rpc = HarpCaller(reactor, "127.0.0.1", port, read_timeout=patience)
+    async for record in rpc.job("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda").follow(since=0):
+        await task.deferLater(reactor, 2)
+        break
+    print("slow", grown(), "")
+
+before = grown()
+task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """
 
 
@@ -183,6 +209,7 @@ class AnswerTests(HostileDispatcherCase):
                 connection.sendall(record % (number, b"x" * 65536))
 
         self.behave(deed)
-        said = self.run_one(sys.executable, "-c", HEAD + SLOW, str(self.port), "60")
-        self.assertTrue(said.startswith("slow "), said)
-        self.assertLess(int(said.split()[1]), 32)
+        for face in (SLOW, SLOW_ASYNCIO, SLOW_TWISTED):
+            said = self.run_one(sys.executable, "-c", HEAD + face, str(self.port), "60")
+            self.assertTrue(said.startswith("slow "), said)
+            self.assertLess(int(said.split()[1]), 32)
