@@ -267,6 +267,8 @@ class Exchange:
             self._line.hold_back(hold)
 
     def _not_stored(self, failure: Failure) -> None:
+        # What was said after that has no place.
+        self._said.clear()
         if isinstance(failure.value, WireError):
             self.fail(failure.value)
         elif self.asked is not None:

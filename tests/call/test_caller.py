@@ -592,6 +592,18 @@ class StoringTests(CallingCase):
         self.assertClosed()
         self.sink.fail(StorageError("disk full"))
 
+    def test_nothing_is_stored_after_what_could_not_be(self) -> None:
+        """What has come meanwhile has no place any more; the first error is the one that counts."""
+        self.run_call([STREAM, record(b"1"), Wait(1), record(b"2")])
+        self.clock.advance(1)
+        self.near.other.deliver()
+        self.sink.fail(StorageError("disk full"))
+        assert isinstance(self.result, Failure)
+        self.assertEqual("disk full", self.result.value.message)  # type: ignore[union-attr]
+        self.network.settle()
+        self.assertEqual([b"1"], self.sink.records)
+        self.assertClosed()
+
     def test_bug_while_storing(self) -> None:
         """A bug in the store is logged, and the call ends as the dispatcher's fault."""
         self.run_call([STREAM, record(b"1"), Wait(1), record(b"2")])
