@@ -186,8 +186,10 @@ class Catalogue:
                 self._index.start_over()
             except (OSError, sqlite3.Error) as worse:
                 raise StorageError(f"the index of jobs can't be made anew: {worse}") from None
-            if not self._background.is_stopping:
-                self.complete()
+            finally:
+                # If it isn't possible now, it is tried again.
+                if not self._background.is_stopping:
+                    self.complete()
             raise StorageError("the index of jobs was damaged, and is being made anew") from None
 
     async def _rebuild(self) -> None:

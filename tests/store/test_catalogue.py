@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from typing import Any
@@ -331,6 +332,19 @@ class TroubleTests(IndexCase):
         self.failureResultOf(self.store.jobs(0, 10), StorageError)
         self.let_turn()
         self.assertEqual([*ALL, (20, "ended")], self.states())
+
+    def test_made_anew_when_the_disk_is_well(self) -> None:
+        """That is tried again by itself: who asks first, long after, is given the whole list."""
+        self.refuse(sqlite3.DatabaseError("malformed"))
+        self.disk.failing["remove"] = errno.EACCES
+        self.failureResultOf(self.store.jobs(0, 10), StorageError)
+        self.let_turn()
+        self.disk.recover()
+        self.refuse(None)
+        for _ in range(3):
+            self.clock.advance(30.0)
+            self.let_turn()
+        self.assertEqual(ALL, self.states())
 
     def test_damage_noticed_on_close(self) -> None:
         """Damage that shows while closing is left to the next start."""
