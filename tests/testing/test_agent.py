@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -12,6 +14,7 @@ from harpcaller.testing.agent import (
     FakeAgent,
     FakeAgentConnection,
     Flood,
+    Linger,
     Say,
     Script,
     Wait,
@@ -21,15 +24,18 @@ from harpcaller.testing.agent import (
     slowly,
 )
 from harpcaller.wire.agent import (
+    CancelJob,
     Credentials,
     ListProcedures,
     Procedure,
     ProcedureCall,
     ProcedureList,
     decode_procedures,
+    encode_cancel,
     encode_list_request,
     encode_request,
 )
+from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Returned
 from harpcaller.wire.values import Raw
 from tests.house import HouseCase
@@ -105,6 +111,43 @@ class ScriptTests(HouseCase):
         connection = self.connect(agent)
         connection.dataReceived(encode_request(REQUEST) * 2)
         self.assertEqual(b'{"result":[]}\n' * 2, self.transport.value())
+
+    def test_connection_that_stays(self) -> None:
+        """A confirmation isn't answered, and the next request is."""
+        job = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
+        script: Script = [acknowledge(resumable=True, keeps=True), END, Linger(10)]
+        agent = FakeAgent(script, self.clock)
+        connection = self.connect(agent)
+        confirmation = encode_cancel(CancelJob(job, REQUEST.credentials))
+        for _ in range(2):
+            self.transport.clear()
+            connection.dataReceived(encode_request(replace(REQUEST, job=job)))
+            said = b'{"harp":1,"stream_result":false,"resume":true,"keep":true}\n{"result":1}\n'
+            self.assertEqual(said, self.transport.value())
+            self.clock.advance(9)
+            connection.dataReceived(confirmation)
+            self.assertEqual(said, self.transport.value())
+        self.assertEqual([CancelJob(job, REQUEST.credentials)] * 2, agent.cancelled)
+        self.clock.advance(1)
+        self.assertTrue(self.transport.disconnecting)
+        connection.dataReceived(encode_request(REQUEST))
+        self.assertEqual(2, len(agent.requests))
+        self.lose(connection)
+
+    def test_lost_while_it_lingers(self) -> None:
+        """Nothing is left to be done then."""
+        self.lose(self.ask([acknowledge(keeps=True), END, Linger(10)]))
+
+    def test_cancel_while_the_script_goes_on(self) -> None:
+        """Isn't a confirmation, and closes the connection."""
+        job = JobId("8ec71d6b-28d1-4ce2-aa23-f3ea7887beda")
+        script: Script = [acknowledge(resumable=True, keeps=True), Wait(1), END]
+        connection = self.connect(FakeAgent(script, self.clock))
+        connection.dataReceived(encode_request(replace(REQUEST, job=job)))
+        connection.dataReceived(encode_cancel(CancelJob(job, REQUEST.credentials)))
+        self.clock.advance(1)
+        self.assertTrue(self.transport.disconnecting)
+        self.lose(connection)
 
     def test_bad_request(self) -> None:
         """What is no request gets a real agent's error."""
