@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from harpcaller.call.context import AgentContext
 from harpcaller.call.pool import PoolSettings
@@ -426,6 +429,42 @@ class TrustTests(KeepingCase):
         now[0] = 10_000_000_000.0
         self.call(PLAIN)
         self.assertCount(2, 0)
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.frozen
+class _Failing:
+    """An endpoint that can't even be tried."""
+
+    error: Exception
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        raise self.error
+
+
+class NewTests(KeepingCase):
+    """How new connections can fail besides all that the network does."""
+
+    def fail_with(self, error: Exception) -> None:
+        self.connections._endpoint = lambda host, limit: _Failing(error)
+
+    def test_address_that_is_none(self) -> None:
+        """Isn't found."""
+        self.fail_with(ValueError("embedded null byte"))
+        _ = self.start()
+        assert isinstance(self.result, Failed)
+        self.assertEqual("network_error", self.result.type)
+
+    def test_bug(self) -> None:
+        """A mistake of ours is nobody's fault but ours, and leaves nothing behind."""
+        self.fail_with(RuntimeError("a bug"))
+        _ = self.start()
+        assert isinstance(self.result, Failure)
+        self.assertIsInstance(self.result.value, RuntimeError)
+
+    def test_context(self) -> None:
+        """The trust in force can be asked for."""
+        self.assertIsNone(self.connections.context.trust.known)
 
 
 class LimitTests(KeepingCase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from twisted.internet.defer import Deferred, succeed
 from zope.interface.verify import verifyObject
 
@@ -52,6 +54,15 @@ class RegistryTests(HouseCase):
         self.table.replace([])
         self.assertEqual([], list(self.registry.all()))
         _ = self.failureResultOf(self.registry.find(WEB01.hostname), UnknownHost)
+
+    def test_who_needs_to_know_is_told(self) -> None:
+        """When hosts are others than before, and only then."""
+        told: list[Collection[Host]] = []
+        table = Table(told.append)
+        one, other = WEB01, Host("a.example.net", "::1", 1, Credentials("u", "p"))
+        for hosts in ([one], [one], [other, one], [one, other], []):
+            table.replace(hosts)
+        self.assertEqual([{one}, {one, other}, set()], told)
 
     def test_refresh_is_the_refreshers(self) -> None:
         """Operators' demands come by here."""
