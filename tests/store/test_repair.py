@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import shutil
 import tempfile
@@ -13,7 +15,8 @@ from harpcaller.store.check import Check
 from harpcaller.store.findings import Finding
 from harpcaller.store.layout import INDEX, JOURNAL, LOCK
 from harpcaller.store.repair import repair
-from tests.store.checkcase import ALL, CheckCase
+from tests.store.checkcase import ALL, RUNNING, WAITING, CheckCase
+from tests.store.fakes import FaultyDisk
 from tests.store.filecase import read_file, write_file
 from tests.store.jobs import job
 
@@ -184,3 +187,64 @@ class RepairTests(CheckCase):
             shutil.rmtree(self.directory)
 
         holds()
+
+
+class _Killed(BaseException):
+    """The process is gone."""
+
+
+class _DyingDisk(FaultyDisk):
+    """Lets no more happen from some call on."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self._last = last
+
+    def _go(self, name: str) -> None:
+        super()._go(name)
+        if len(self.calls) > self._last:
+            raise _Killed
+
+
+class InterruptedTests(CheckCase):
+    """A repair that is killed is begun again, and nothing is lost by that."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.run_more()
+        jobs = (*ALL, job(11), job(12))
+        before = self.told(jobs)
+        self.well = {one: before[one] for one in (job(3), WAITING, RUNNING, job(11), job(12))}
+        self.change_job(job(1), lambda text: text + b'{"packet":5,"ti')
+        self.change_job(job(2), lambda text: text.replace(b'{"packet":2,', b'{"pocket":2,'))
+        self.change_job(job(11), lambda text: text.replace(b'"done"', b'"dine"'))
+        os.rename(self.file_of(job(3)), self.path("copy.txt"))
+        write_file(self.path("stray"), b"precious")
+        write_file(self.path("identity"), b"")
+        self.lost = [b'{"packet":5,"ti', b"precious"]
+        self.lost += [read_file(self.file_of(one)) for one in (job(2), job(11))]
+        self.origin = self.directory
+
+    def test_anywhere(self) -> None:
+        """Killed at any call of the disk, and the next one half as far, it ends as ever."""
+        whole = _DyingDisk(10**9)
+        self.begin()
+        self.assertEqual([], repair(whole, self.directory, lambda finding: None).remaining)
+        for last in range(0, len(whole.calls), 9):
+            with self.subTest(last=last):
+                self.begin()
+                for each in (last, last // 2):
+                    with contextlib.suppress(_Killed):
+                        repair(_DyingDisk(each), self.directory, lambda finding: None)
+                gc.collect()
+                self.flushLoggedErrors(_Killed)
+                self.assertEqual([], self.repair().remaining)
+                self.assertEqual([], self.check())
+                self.assertEqual(self.well, self.told([*self.well]))
+                kept = [read_file(self.path(f"damaged/{name}")) for name in self.names("damaged")]
+                self.assertEqual([], [one for one in self.lost if one not in kept])
+
+    def begin(self) -> None:
+        """Begin anew with a copy of the damaged store."""
+        self.directory = os.path.abspath(self.mktemp())
+        shutil.copytree(self.origin, self.directory)
