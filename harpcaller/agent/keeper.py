@@ -78,8 +78,17 @@ def prctl(what: int, value: int) -> None:
     Raises:
         OSError: The system doesn't.
     """
+    call_system("prctl", what, value, 0, 0, 0)
+
+
+def call_system(name: str, *arguments: int | bytes) -> None:
+    """Call a function of libc's that gives 0 if all is well.
+
+    Raises:
+        OSError: It isn't.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(what, value, 0, 0, 0) != 0:
+    if libc[name](*arguments) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 

@@ -19,7 +19,7 @@ import os, signal, sys, time
 from harpcaller.agent import keeper
 
 keeper.REMAINS_GRACE = 0.2
-keeper._prctl(keeper._PR_SET_CHILD_SUBREAPER, 1)
+keeper.prctl(keeper._PR_SET_CHILD_SUBREAPER, 1)
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 def work():

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import resource
+import struct
 import tempfile
 
 from harpcaller.agent import keeper
 from harpcaller.agent.accounts import Identity, become
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+#: The version of capset(2)'s structures that has 64 bits, and who is meant: ourselves.
+_CAPABILITIES_OF_OURS = struct.pack("=Ii", 0x20080522, 0)
+#: Effective, permitted and inheritable ones, twice 32 of each: none.
+_NO_CAPABILITIES = bytes(24)
 
 
 def confine(identity: Identity | None, parent: int) -> str:
@@ -35,6 +40,8 @@ def confine(identity: Identity | None, parent: int) -> str:
         rooted = _lose_all_files()
         become(identity)
         words = [f"user {identity.uid}", "an empty root" if rooted else "no chroot"]
+    # An agent that isn't root may have been given some; becoming another user has lost them.
+    _lose_capabilities()
     keeper.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     # Procedures may run as the same user: they can't look into this process.
     keeper.prctl(_PR_SET_DUMPABLE, 0)
@@ -43,6 +50,10 @@ def confine(identity: Identity | None, parent: int) -> str:
     # Becoming another user would have undone this.
     keeper.die_with(parent)
     return ", ".join([*words, "no new processes"])
+
+
+def _lose_capabilities() -> None:
+    keeper.call_system("capset", _CAPABILITIES_OF_OURS, _NO_CAPABILITIES)
 
 
 def _lose_all_files() -> bool:

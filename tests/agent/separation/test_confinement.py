@@ -27,6 +27,7 @@ class ConfineTests(HouseCase):
         self.patch(os, "fchdir", lambda folder: self.done.append("enter"))
         self.patch(os, "chroot", self.chroot)
         self.patch(confinement, "become", self.done.append)
+        self.patch(keeper, "call_system", lambda name, *_: self.done.append(name))
         self.patch(keeper, "prctl", lambda what, value: self.done.append((what, value)))
         self.patch(resource, "setrlimit", lambda limit, values: self.done.append(limit))
         self.patch(keeper, "die_with", lambda parent: self.done.append(f"dies with {parent}"))
@@ -39,7 +40,7 @@ class ConfineTests(HouseCase):
     def test_order(self) -> None:
         """The root first, then the user, then what becoming another would undo."""
         self.assertEqual("user 70, an empty root, no new processes", confine(SOMEBODY, 42))
-        lost = [(38, 1), (4, 0), resource.RLIMIT_NPROC, resource.RLIMIT_CORE]
+        lost = ["capset", (38, 1), (4, 0), resource.RLIMIT_NPROC, resource.RLIMIT_CORE]
         self.assertEqual(["enter", "chroot", SOMEBODY, *lost, "dies with 42"], self.done)
 
     def test_without_the_capability(self) -> None:
@@ -62,5 +63,13 @@ class ConfineTests(HouseCase):
     def test_nobody_else(self) -> None:
         """Who stays who he is stays where he is, and loses what everybody can."""
         self.assertEqual(f"user {os.geteuid()}, no new processes", confine(None, 42))
-        self.assertEqual([(38, 1), (4, 0)], self.done[:2])
+        self.assertEqual(["capset", (38, 1), (4, 0)], self.done[:3])
         self.assertEqual("dies with 42", self.done[-1])
+
+
+class SystemTests(HouseCase):
+    def test_refused(self) -> None:
+        """What the system doesn't do is an error, with its reason."""
+        with self.assertRaises(OSError) as caught:
+            keeper.prctl(-1, 0)
+        self.assertEqual("Invalid argument", caught.exception.strerror)
