@@ -37,12 +37,13 @@ def _run(job: Job) -> tuple[float, float] | None:
     """Give from when to when a job ran and the dispatcher certainly counted it as running.
 
     A request that travels slowly may reach the agent when the dispatcher has given it up, and
-    what an agent keeps may run on when the dispatcher has.
+    what an agent keeps may run on when the dispatcher has. A job that the dispatcher ends itself,
+    by a cancel say, counts no more, however long its connection takes to close.
     """
     run = job.run
     if run is None or run.over_at is None or run.over_at <= run.begun_at:
         return None
-    if run.is_kept and job.ending != run.ending:
+    if job.ending != run.ending and (run.is_kept or job.ending is not None):
         return None
     return run.begun_at, run.over_at
 

@@ -126,6 +126,14 @@ class CheckerTests(HouseCase):
         self.ask({"get_result": JOBS[3]}, 42.5, {"result": 3})
         self.assert_fine()
 
+    def test_cancelled_while_its_connection_closes(self) -> None:
+        """A firewall may keep the end of a call from its agent; the next of the queue begins."""
+        for marker in (2, 3):
+            self.submit(marker, 10.0 * marker, queue={"name": {"q": 1}})
+            self.runs(marker, 40.0 + marker, 60.0)
+        self.ask({"cancel": JOBS[2]}, 42.5, {"cancelled": True})
+        self.assert_fine()
+
     # --- What isn't ----------------------------------------------------------------------
 
     def test_runs_twice(self) -> None:
