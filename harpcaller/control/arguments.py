@@ -32,7 +32,8 @@ from harpcaller.wire.control import (
     Status,
     Stop,
 )
-from harpcaller.wire.values import BadField, NotJSON, check
+from harpcaller.wire.fields import BadField
+from harpcaller.wire.values import NotJSON, check
 
 #: Where the configuration is unless it is said otherwise.
 DEFAULT_CONFIG = "/etc/harpcaller/harpcaller.toml"

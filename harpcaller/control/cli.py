@@ -46,16 +46,8 @@ from harpcaller.wire.control import (
     ListQueues,
 )
 from harpcaller.wire.control_answers import Closing, Refusal
-from harpcaller.wire.values import (
-    BadField,
-    NotJSON,
-    Raw,
-    as_boolean,
-    as_integer,
-    as_object,
-    as_string,
-    members,
-)
+from harpcaller.wire.fields import BadField, as_boolean, as_integer, as_object, as_string
+from harpcaller.wire.values import NotJSON, Raw, members
 
 DONE = 0
 NO = 1

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from harpcaller.wire.values import BadField, Raw, decode, encode
+from harpcaller.wire.fields import BadField
+from harpcaller.wire.values import Raw, decode, encode
 
 #: How many rows are looked at for the columns' widths.
 LOOKED_AT = 200

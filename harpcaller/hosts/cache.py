@@ -24,16 +24,8 @@ import attrs
 from harpcaller.hosts.entries import NotAnEntry, entry_line, parse_line
 from harpcaller.interfaces import Host
 from harpcaller.logs.events import EventLog
-from harpcaller.wire.values import (
-    BadField,
-    NotJSON,
-    Raw,
-    as_integer,
-    as_time,
-    build,
-    encode,
-    members,
-)
+from harpcaller.wire.fields import BadField, as_integer, as_time
+from harpcaller.wire.values import NotJSON, Raw, build, encode, members
 
 
 @attrs.frozen

@@ -26,7 +26,8 @@ from harpcaller.store.records import (
     parse_time,
     place,
 )
-from harpcaller.wire.values import BadField, NotJSON, as_time, members
+from harpcaller.wire.fields import BadField, as_time
+from harpcaller.wire.values import NotJSON, members
 
 #: Reads so many bytes from a place; fewer mean that the file ends there.
 Read = Callable[[int, int], bytes]

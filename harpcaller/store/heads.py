@@ -22,21 +22,8 @@ from harpcaller.wire.client import (
     call_members,
     queue_member,
 )
-from harpcaller.wire.values import (
-    NULL,
-    BadField,
-    NotJSON,
-    Raw,
-    as_integer,
-    as_seconds,
-    as_string,
-    as_time,
-    build,
-    encode,
-    members,
-    text_of,
-    value_at,
-)
+from harpcaller.wire.fields import BadField, as_integer, as_seconds, as_string, as_time
+from harpcaller.wire.values import NULL, NotJSON, Raw, build, encode, members, text_of, value_at
 
 #: A greater number is damage; thirty years of a thousand jobs a second are a millionth of it.
 MAX_SERIAL = 10**18 - 1

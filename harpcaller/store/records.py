@@ -32,15 +32,8 @@ from math import inf, isfinite
 from harpcaller.facts import Ended, Recorded, Resumable, Started
 from harpcaller.wire.client_answers import Record
 from harpcaller.wire.ending import Ending, Failed, Raised, from_members, members_of
-from harpcaller.wire.values import (
-    MAX_DEPTH,
-    BadField,
-    NotJSON,
-    Raw,
-    as_time,
-    check,
-    members,
-)
+from harpcaller.wire.fields import BadField, as_time
+from harpcaller.wire.values import MAX_DEPTH, NotJSON, Raw, check, members
 
 #: The version in a head.
 FORMAT = 1

@@ -30,8 +30,9 @@ import attrs
 from harpcaller.store.disk import Disk
 from harpcaller.store.layout import JOURNAL, segment_path
 from harpcaller.wire.client import JobId
+from harpcaller.wire.fields import BadField, as_integer, as_object
 from harpcaller.wire.lines import LineBuffer, LineTooLong
-from harpcaller.wire.values import BadField, NotJSON, as_integer, as_object, build, encode, members
+from harpcaller.wire.values import NotJSON, build, encode, members
 
 #: The longest entry that is believed: a record of 64 MiB with room around it.
 MAX_ENTRY = 80 * 1024 * 1024

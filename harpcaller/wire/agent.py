@@ -11,6 +11,7 @@ from typing import Union
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
 from harpcaller.wire.client import JobId, as_arguments
 from harpcaller.wire.ending import KEYS, Cancelled, Ending, Failed, from_members, members_of
+from harpcaller.wire.fields import BadField, as_boolean, as_integer, as_seconds, as_string
 from harpcaller.wire.procedures import Procedure as Procedure
 from harpcaller.wire.procedures import ProcedureList as ProcedureList
 from harpcaller.wire.procedures import as_procedures, procedures_member
@@ -18,13 +19,8 @@ from harpcaller.wire.values import (
     FALSE,
     MAX_DEPTH,
     TRUE,
-    BadField,
     NotJSON,
     Raw,
-    as_boolean,
-    as_integer,
-    as_seconds,
-    as_string,
     build,
     check,
     encode,

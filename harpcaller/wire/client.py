@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from typing import Callable, NewType, Union
 
 from harpcaller.errors import InvalidRequest
+from harpcaller.wire.fields import (
+    BadField,
+    as_boolean,
+    as_integer,
+    as_object,
+    as_seconds,
+    as_string,
+    kind_of,
+)
 from harpcaller.wire.registry import (
     ListHosts,
     ListProceduresOf,
@@ -21,18 +30,11 @@ from harpcaller.wire.values import (
     FALSE,
     NULL,
     TRUE,
-    BadField,
     NotJSON,
     Raw,
-    as_boolean,
-    as_integer,
-    as_object,
-    as_seconds,
-    as_string,
     build,
     canonical,
     encode,
-    kind_of,
     members,
     shown_key,
 )

@@ -20,6 +20,7 @@ from harpcaller.wire.client import (
     job_id_of,
 )
 from harpcaller.wire.ending import Ending, Failed, from_members, members_of
+from harpcaller.wire.fields import BadField, as_boolean, as_integer, as_object, as_string, as_time
 from harpcaller.wire.procedures import ProcedureList, as_procedures
 from harpcaller.wire.registry import (
     HostList,
@@ -27,22 +28,7 @@ from harpcaller.wire.registry import (
     ListProceduresOf,
     as_hosts,
 )
-from harpcaller.wire.values import (
-    FALSE,
-    NULL,
-    TRUE,
-    BadField,
-    NotJSON,
-    Raw,
-    as_boolean,
-    as_integer,
-    as_object,
-    as_string,
-    as_time,
-    build,
-    encode,
-    members,
-)
+from harpcaller.wire.values import FALSE, NULL, TRUE, NotJSON, Raw, build, encode, members
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,8 @@ from typing import Any, Callable, ClassVar, NewType, Sequence, Union, cast, get_
 
 from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, JobId, as_queue_name
-from harpcaller.wire.values import (
-    FALSE,
-    TRUE,
-    BadField,
-    NotJSON,
-    Raw,
-    as_boolean,
-    as_string,
-    as_time,
-    build,
-    encode,
-    kind_of,
-    members,
-)
+from harpcaller.wire.fields import BadField, as_boolean, as_string, as_time, kind_of
+from harpcaller.wire.values import FALSE, TRUE, NotJSON, Raw, build, encode, members
 
 #: Where the control socket is unless it is said otherwise.
 DEFAULT_SOCKET = "/var/run/harpcaller/control"

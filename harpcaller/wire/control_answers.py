@@ -15,17 +15,8 @@ from harpcaller.wire.client import JobId
 from harpcaller.wire.client_answers import JobStatus, call_summary, time_summary
 from harpcaller.wire.control import ConfigRejected
 from harpcaller.wire.ending import complaint
-from harpcaller.wire.values import (
-    NULL,
-    BadField,
-    NotJSON,
-    Raw,
-    as_string,
-    build,
-    decode,
-    encode,
-    members,
-)
+from harpcaller.wire.fields import BadField, as_string
+from harpcaller.wire.values import NULL, NotJSON, Raw, build, decode, encode, members
 
 # --- Answers that are no lists -------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Union
 
 from harpcaller.errors import WireError
-from harpcaller.wire.values import TRUE, BadField, Raw, as_object, as_text, build, encode
+from harpcaller.wire.fields import BadField, as_object, as_text
+from harpcaller.wire.values import TRUE, Raw, build, encode
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from harpcaller.wire.values import BadField, Raw, decode, encode
+from harpcaller.wire.fields import BadField
+from harpcaller.wire.values import Raw, decode, encode
 
 
 @dataclass(frozen=True)

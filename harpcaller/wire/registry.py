@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
 
+from harpcaller.wire.fields import BadField, as_string
 from harpcaller.wire.procedures import ProcedureList, procedures_member
-from harpcaller.wire.values import TRUE, BadField, Raw, as_string, build, decode, encode
+from harpcaller.wire.values import TRUE, Raw, build, decode, encode
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.control.table import LOOKED_AT, aligned, host_row, job_row, queue_row
-from harpcaller.wire.values import BadField, Raw
+from harpcaller.wire.fields import BadField
+from harpcaller.wire.values import Raw
 
 JOB = (
     b'{"job":"9e03ca7a","call":{"host":"web01","procedure":"p","arguments":[]},'

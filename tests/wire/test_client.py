@@ -45,6 +45,7 @@ from harpcaller.wire.client_answers import (
     encode_submitted,
 )
 from harpcaller.wire.ending import Ending, Failed
+from harpcaller.wire.fields import BadField
 from harpcaller.wire.lines import LineBuffer, LineTooLong
 from harpcaller.wire.procedures import Procedure, ProcedureList
 from harpcaller.wire.registry import (
@@ -54,7 +55,7 @@ from harpcaller.wire.registry import (
     encode_hosts,
     encode_procedures,
 )
-from harpcaller.wire.values import EMPTY_LIST, BadField, NotJSON, Raw, canonical, members
+from harpcaller.wire.values import EMPTY_LIST, NotJSON, Raw, canonical, members
 from tests.wire.strategies import mangled, pieces, raws, strings, texts, words
 from tests.wire.test_ending import endings
 

@@ -17,7 +17,8 @@ from harpcaller.wire.ending import (
     from_members,
     members_of,
 )
-from harpcaller.wire.values import BadField, NotJSON, Raw, build, members
+from harpcaller.wire.fields import BadField
+from harpcaller.wire.values import NotJSON, Raw, build, members
 from tests.wire.strategies import raws, words
 
 #: Any ending.

@@ -17,7 +17,8 @@ import attrs
 from harpcaller.errors import HarpcallerError
 from harpcaller.wire.agent import MAX_JOB_LENGTH, MAX_REQUEST_SIZE
 from harpcaller.wire.client import JobId, as_arguments
-from harpcaller.wire.values import BadField, NotJSON, Raw, check
+from harpcaller.wire.fields import BadField
+from harpcaller.wire.values import NotJSON, Raw, check
 
 #: Levels of what is noted for the log.
 LEVELS = ("debug", "info", "warn", "error", "critical")
