@@ -272,7 +272,7 @@ def stream(port: int, count: int, together: int) -> dict[str, float]:
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         connection.sendall(STREAM % (count, together))
         job = json.loads(connection.recv(65536))["job_id"]
-        connection.sendall(b'{"harpcaller":1,"follow_stream":"%s"}\n' % job.encode())
+        connection.sendall(b'{"harpcaller":1,"follow_stream":"%s","since":0}\n' % job.encode())
         return read(connection, started)
 
 
