@@ -102,6 +102,9 @@ def recover(
     Raises:
         OSError: It can't be done; trying again later loses nothing.
     """
+    # What a killed daemon had written, but not synced, is read as well.  No file is made of it
+    # before it is durable: a power cut could leave the file and take the journal.
+    disk.sync_tree(tree)
     replayed = replay(disk, directory, log)
     submitted = replayed.serial  # as far as the journal knows
     # An index that came from a backup may still be the one to know which numbers are used.

@@ -106,14 +106,24 @@ class NamedCaseTests(HouseCase):
         life = "full 700 | s1 t1 r1 R1 e1 s2 p q"
         for rest in (
             "call=9 trouble=EIO then=heal",
+            "call=10 trouble=EIO then=heal",
             "call=43 trouble=ENOSPC+ then=kill",
-            "call=51 trouble=EIO+ then=all",
+            "call=44 trouble=ENOSPC+ then=kill",
+            "call=52 trouble=EIO+ then=all",
             "call=80 trouble=ENOSPC+ then=none",
-            "call=82 trouble=EIO/1+ then=all",
+            "call=82 trouble=ENOSPC+ then=none",
+            "call=84 trouble=EIO/1+ then=all",
         ):
             faults.run(faults.Fault.named(f"{life} {rest}"))
         unsynced = "end 700 | s1 t1 r1 R1 R1 r1 s2 t2 R2 R2 r2 e2 p s3 K t3 R3 R3 R3 q R3 R3"
         cuts.run(cuts.Cut.named(f"{unsynced} cut=145 outcome=random:373243 index=as-is"))
+
+    def test_power_cut_in_a_start_after_a_kill(self) -> None:
+        """No job's file is ahead of the journal, also if a killed daemon hadn't synced that."""
+        for at in range(20, 30):
+            for outcome in ("zeros", "empty"):
+                life = f"none 2500 | s2 t2 K e2 K s1 e1 cut={at}"
+                cuts.run(cuts.Cut.named(f"{life} outcome={outcome} index=as-is"))
 
     def test_names(self) -> None:
         """A name says everything; what isn't one is refused."""
