@@ -101,17 +101,18 @@ class RequestTests(StrangerCase):
 
     def test_unfinished_lines(self) -> None:
         """Those who send most of the longest request and no more hold that until their time is
-        over, and nothing afterwards."""
-        connections = [self.secured() for _ in range(96)]
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.sendall(b"x" * (MB - 1))
-        self.served()
-        self.assertLess(self.grown(), 96 * MB)
-        for connection in connections:
-            self.cut_off(connection)
-        self.served()
-        self.assertLess(self.grown(), 48 * MB)
+        over; the next ones hold no more than those did, for nothing is left of them."""
+        for _ in range(2):
+            connections = [self.secured() for _ in range(96)]
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"x" * (MB - 1))
+            self.served()
+            # What was given back may stay with the process, so nothing is asked of it in between.
+            self.assertLess(self.grown(), 96 * MB)
+            for connection in connections:
+                self.cut_off(connection)
+            self.served()
 
     def test_deep_nesting(self) -> None:
         """Hundreds of thousands of brackets are refused, and cost nothing for long."""
