@@ -22,55 +22,8 @@ from harpcaller.wire.fields import (
 from harpcaller.wire.values import (
     NotJSON,
     Raw,
-    canonical,
-    check,
-    decode,
-    members,
 )
 from tests.wire.strategies import raws, strings
-
-#: Every reader of a whole text.
-READERS: list[Callable[[bytes], object]] = [members, check, decode, canonical]
-
-#: What isn't JSON, or isn't here, whoever reads it.
-REFUSED = {
-    "nothing": b"",
-    "space only": b" \n",
-    "a word": b"nil",
-    "not a number": b"NaN",
-    "infinity": b"Infinity",
-    "negative infinity": b"-Infinity",
-    "not a number, inside": b'{"a":[NaN]}',
-    "a leading zero": b"01",
-    "a leading plus": b"+1",
-    "a point without digits": b"1.",
-    "a lonely minus": b"-",
-    "a hexadecimal number": b"0x1",
-    "single quotes": b"'a'",
-    "an unterminated string": b'"a',
-    "an unterminated list": b"[1",
-    "an unterminated object": b'{"a":1',
-    "a comma too many": b"[1,]",
-    "a comma too many in an object": b'{"a":1,}',
-    "a key without quotes": b"{a:1}",
-    "a key without a value": b'{"a"}',
-    "an unknown escape": b'"\\x"',
-    "a short escape": b'"\\u12"',
-    "a raw newline in a string": b'"a\nb"',
-    "two values": b"1 2",
-    "two objects": b"{} {}",
-    "a comment": b"1 // one",
-    "bytes that aren't UTF-8": b'"\xff"',
-    "a surrogate as UTF-8": b'"\xed\xa0\x80"',
-    "an overlong form": b'"\xc0\x80"',
-    "UTF-16": '"a"'.encode("utf-16"),
-    "a byte order mark": "\ufeff1".encode(),
-    "a zero byte": b"1\0",
-    "10,000 brackets": b"[" * 10_000 + b"]" * 10_000,
-    "10,000 open brackets": b"[" * 10_000,
-    "10,000 closing brackets": b"]" * 10_000,
-    "10,000 objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
-}
 
 
 class FieldsTests(SynchronousTestCase):
