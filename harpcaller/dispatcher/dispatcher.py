@@ -1,15 +1,14 @@
-"""What can be done with jobs: submit, cancel, read, follow; and carrying them out.
+"""What can be done with jobs: submit, cancel, read, follow.
 
 Store first, tell after: whatever happens to a job goes through its machine
 (:mod:`harpcaller.job.life`), the fact that comes out is stored, and only then does anyone hear
-of it.
+of it.  Those whose turn came are carried out by :mod:`~harpcaller.dispatcher.running`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import (
@@ -22,23 +21,14 @@ from twisted.internet.defer import (
 )
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.dispatcher.ends import Ends, was_logged
 from harpcaller.dispatcher.following import Follower, unaccounted
-from harpcaller.dispatcher.living import Crowd, LivingJob
+from harpcaller.dispatcher.living import LivingJob
+from harpcaller.dispatcher.running import Running
 from harpcaller.dispatcher.shield import shielded
-from harpcaller.dispatcher.sink import JobSink
-from harpcaller.errors import (
-    LeftRunning,
-    MissingResult,
-    Shutdown,
-    StorageError,
-    SystemFailure,
-    UnknownHost,
-    WireError,
-)
+from harpcaller.errors import MissingResult, Shutdown, StorageError
 from harpcaller.interfaces import (
     IBoard,
     ICaller,
@@ -57,7 +47,7 @@ from harpcaller.interfaces import (
 from harpcaller.job.identity import new_job_id
 from harpcaller.job.life import new_life
 from harpcaller.job.patience import limits_of
-from harpcaller.logs.events import EventLog, forget
+from harpcaller.logs.events import EventLog
 from harpcaller.wire.client import Call, JobId, QueueSpec
 from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending, Failed
@@ -65,7 +55,6 @@ from harpcaller.wire.procedures import ProcedureList
 from harpcaller.wire.values import Raw
 
 _log = EventLog("dispatcher")
-_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -112,11 +101,16 @@ class Dispatcher:
         self._now = now
         self._random_bytes = random_bytes
         self._living: dict[JobId, LivingJob] = {}
-        self._running: dict[LivingJob, None] = {}  # in the order of their starts
-        #: Those of them that can't be left to their agents.
-        self._bound: dict[LivingJob, None] = {}
-        self._none_bound = Crowd(clock)
         self._ends = Ends(store, clock, self._dismiss)
+        self._running = Running(
+            store=store,
+            hosts=hosts,
+            caller=caller,
+            clock=clock,
+            now=now,
+            limits=self._limits,
+            ended=self._ends.write_or_log,
+        )
         self._stopping = False
         self._hurried = False
         self._grace: Deferred[None] | None = None
@@ -189,7 +183,7 @@ class Dispatcher:
         job.life.kept(started_at)
 
         def go_on() -> None:
-            self._launch(job, self._go_on(job, found, started_at))
+            self._running.go_on(job, found, started_at)
 
         if found.call.queue is None:
             go_on()
@@ -201,65 +195,9 @@ class Dispatcher:
     def _await_turn(self, job: LivingJob, call: Call | None) -> None:
         if job.place is not None:
             # The call is read again when the turn comes, which may be in an hour.
-            job.place.wait(lambda: self._start(job, None))
+            job.place.wait(lambda: self._running.start(job, None))
         elif not self._stopping:
-            self._start(job, call)
-
-    # --- Running -----------------------------------------------------------------------
-
-    def _start(self, job: LivingJob, call: Call | None) -> None:
-        self._launch(job, self._carry_out(job, call))
-
-    def _launch(self, job: LivingJob, work: Coroutine[Any, Any, Ending]) -> None:
-        self._running[job] = None
-        if not job.is_resumable:
-            self._bound[job] = None
-        job.run = Deferred.fromCoroutine(self._run(job, work))
-        forget(job.run, _log, "job.bug")
-
-    async def _run(self, job: LivingJob, work: Coroutine[Any, Any, Ending]) -> None:
-        try:
-            ending = await work
-        except LeftRunning:
-            _log.info("job.left_running", job=job.job_id)
-            return
-        except WireError as error:
-            ending = Failed.because(error)
-        except CancelledError:
-            # If it was our cancel, the job has ended, and this comes too late to count.
-            ending = Failed.because(SystemFailure("the dispatcher gave the call up"))
-        except Exception:  # noqa: BLE001  # a bug of ours must not leave a job without an end
-            _log.bug("job.bug", Failure(), job=job.job_id)
-            ending = Failed.because(SystemFailure("the dispatcher failed; its log tells more"))
-        ended = job.life.finished(self._now(), ending)
-        if ended is not None:
-            _ = self._ends.write_or_log(job, ended)
-
-    async def _carry_out(self, job: LivingJob, call: Call | None) -> Ending:
-        if call is None:
-            call = await self._store.call(job.job_id)
-        host = await self._hosts.find(call.host)
-        started = job.life.turn_came(self._now())
-        if started is None:
-            raise CancelledError
-        _log.info("job.started", job=job.job_id, host=call.host, procedure=call.procedure)
-        limits = self._limits(call)
-        # Connecting goes on while the start is being stored; the request waits for it, so
-        # a job whose start a crash made forgotten has certainly not run.
-        clearance = self._store.add(job.job_id, started).addCallback(lambda _: job.stored())
-        sink = JobSink(job, self._store, self._now, self._kept)
-        return await self._caller.call(host, job.job_id, call, limits, sink, clearance)
-
-    async def _go_on(self, job: LivingJob, found: LeftOver, started_at: float) -> Ending:
-        try:
-            host = await self._hosts.find(found.call.host)
-        except UnknownHost as error:
-            raise MissingResult(f"{error.message} any more, and it had the job") from None
-        _log.info("job.resumed", job=job.job_id, host=found.call.host, records=found.records)
-        elapsed = max(0.0, self._now() - started_at)
-        sink = JobSink(job, self._store, self._now, self._kept)
-        limits = self._limits(found.call)
-        return await self._caller.resume(host, job.job_id, found.records, limits, elapsed, sink)
+            self._running.start(job, call)
 
     def _limits(self, call: Call) -> Limits:
         return limits_of(
@@ -268,16 +206,6 @@ class Dispatcher:
             default=self.settings.default_timeout,
             most=self.settings.max_exec_time,
         )
-
-    def _kept(self, job: LivingJob) -> None:
-        """It is stored that the agent keeps the job."""
-        job.is_resumable = True
-        self._unbind(job)
-
-    def _unbind(self, job: LivingJob) -> None:
-        self._bound.pop(job, None)
-        if not self._bound:
-            self._none_bound.tell()
 
     # --- Ending ------------------------------------------------------------------------
 
@@ -321,12 +249,10 @@ class Dispatcher:
     def _dismiss(self, job: LivingJob) -> None:
         """Let go of a job that is over, and tell those who wait for that."""
         del self._living[job.job_id]
-        self._running.pop(job, None)
         if job.place is not None:
             job.place.leave()
         job.ended()
-        self._caller.forget(job.job_id)
-        self._unbind(job)
+        self._running.dismiss(job)
 
     # --- Stopping ----------------------------------------------------------------------
 
@@ -347,18 +273,17 @@ class Dispatcher:
 
     async def _stop(self, grace_seconds: float) -> None:
         self._stopping = True
-        if self._bound and not self._hurried:
-            _log.info("dispatcher.waits_for_jobs", running=len(self._bound))
-            self._grace = self._none_bound.wait().addTimeout(grace_seconds, self._clock)
+        if self._running.bound and not self._hurried:
+            _log.info("dispatcher.waits_for_jobs", running=self._running.bound)
+            self._grace = self._running.none_bound().addTimeout(grace_seconds, self._clock)
             try:
                 await self._grace
             except (TimeoutError, CancelledError):
-                _log.warn("dispatcher.cancels_jobs", running=len(self._bound))
+                _log.warn("dispatcher.cancels_jobs", running=self._running.bound)
             self._grace = None
         self._ends.try_once_more()
-        for job in list(self._running):
-            if not (job.is_resumable and self._caller.leave(job.job_id)):
-                _ = self.cancel(job.job_id).addErrback(was_logged)
+        for job in self._running.leave():
+            _ = self.cancel(job.job_id).addErrback(was_logged)
         await self._ends.settled()
 
     # --- Reading -----------------------------------------------------------------------
