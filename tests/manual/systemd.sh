@@ -36,7 +36,7 @@ fi
 rm -rf "$folder/dist" "$folder/source"
 mkdir "$folder/source"
 git -C "$source" archive HEAD | tar -x -C "$folder/source"
-python3 -m build --wheel --outdir "$folder/dist" "$folder/source"
+python3 -m pip wheel --quiet --no-deps --wheel-dir "$folder/dist" "$folder/source"
 rm -f "$guest"/root/*.whl
 cp "$folder"/dist/*.whl "$guest/root/"
 chroot "$guest" sh -c 'PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
