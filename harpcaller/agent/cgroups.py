@@ -53,59 +53,49 @@ class Cgroup:
     """The control group of one call.
 
     Args:
-        folder: Where the kernel shows it.
+        folder: Where the kernel shows it; not a ``Path``, which costs each call more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def enter(self) -> None:
         """Put this process, and all that it will start, into the group."""
-        self.folder.joinpath("cgroup.procs").write_text("0")
+        with open(f"{self.folder}/cgroup.procs", "wb", buffering=0) as stream:
+            stream.write(b"0")
 
     def members(self) -> list[int]:
         """Tell the numbers of the processes in it."""
         try:
-            return [int(pid) for pid in self.folder.joinpath("cgroup.procs").read_text().split()]
+            with open(f"{self.folder}/cgroup.procs") as stream:
+                return [int(pid) for pid in stream.read().split()]
         except OSError:
             return []
 
-    def limit(self, limits: Limits) -> None:
-        """Let it have no more than this, as far as there are controllers for it."""
-        if limits.processes is not None:
-            self._set("pids.max", limits.processes)
-        if limits.memory is not None:
-            self._set("memory.max", limits.memory)
-            self._set("memory.swap.max", 0)
-        # A call that lost one of its processes isn't what it was: it goes as a whole.
-        self._set("memory.oom.group", 1)
-
-    def _set(self, file: str, value: int) -> None:
+    def set(self, file: str, value: bytes) -> None:
+        """Limit something, if that can be."""
         with suppress(OSError):
             # Not made if it is missing: where the folder is no group, in tests.
-            with open(self.folder / file, "r+") as stream:
-                stream.write(str(value))
-
-    def limits(self, controller: str) -> bool:
-        """Tell whether the kernel keeps its limits of this kind."""
-        return self.folder.joinpath(f"{controller}.max").exists()
+            with open(f"{self.folder}/{file}", "rb+", buffering=0) as stream:
+                stream.write(value)
 
     def is_empty(self) -> bool:
         """Tell whether nobody lives in it; zombies don't count."""
         try:
-            return "populated 0" in self.folder.joinpath("cgroup.events").read_text()
+            with open(f"{self.folder}/cgroup.events") as stream:
+                return "populated 0" in stream.read()
         except OSError:
             return True
 
     def kill(self) -> None:
         """Kill all that are in it; none of them can fork away from that."""
-        with suppress(OSError):
-            self.folder.joinpath("cgroup.kill").write_text("1")
+        with suppress(OSError), open(f"{self.folder}/cgroup.kill", "wb", buffering=0) as stream:
+            stream.write(b"1")
 
     def remove(self) -> bool:
         """Remove the group if it is empty; tells whether it is no more."""
         try:
-            self.folder.rmdir()
+            os.rmdir(self.folder)
         except FileNotFoundError:
             return True
         except OSError:
@@ -119,25 +109,33 @@ class CallCgroups:
     Args:
         folder: The template's own; those of calls are below.
         limits: What each call may have.
+        controllers: What the kernel counts and limits in calls' groups.
     """
 
-    def __init__(self, folder: Path, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits = NO_LIMITS,
+        controllers: frozenset[str] = frozenset(),
+    ) -> None:
         self.folder = folder
-        self._limits = limits
+        self.controllers = controllers
+        self._settings = settings(limits, controllers)
         self._left: list[Cgroup] = []
 
     def of_call(self, number: int) -> Cgroup:
         """Name the group of a call."""
-        return Cgroup(self.folder / f"call-{number}")
+        return Cgroup(f"{self.folder}/call-{number}")
 
     def new(self, number: int) -> Cgroup | None:
         """Make a group for a call; None if there can't be one more."""
         group = self.of_call(number)
         try:
-            group.folder.mkdir()
+            os.mkdir(group.folder)
         except OSError:
             return None
-        group.limit(self._limits)
+        for file, value in self._settings:
+            group.set(file, value)
         return group
 
     def let_go(self, group: Cgroup) -> None:
@@ -148,7 +146,20 @@ class CallCgroups:
     def close(self) -> None:
         """Remove what is empty; the rest is for a later template to :func:`tidy`."""
         self._left = [one for one in self._left if not one.remove()]
-        _ = Cgroup(self.folder).remove()
+        _ = Cgroup(str(self.folder)).remove()
+
+
+def settings(limits: Limits, controllers: frozenset[str]) -> list[tuple[str, bytes]]:
+    """Tell what is to be written to which files of a call's group."""
+    found = []
+    if "pids" in controllers and limits.processes is not None:
+        found.append(("pids.max", b"%d" % limits.processes))
+    if "memory" in controllers:
+        if limits.memory is not None:
+            found += [("memory.max", b"%d" % limits.memory), ("memory.swap.max", b"0")]
+        # A call that lost one of its processes isn't what it was: it goes as a whole.
+        found.append(("memory.oom.group", b"1"))
+    return found
 
 
 def own_group() -> Path | None:
@@ -211,7 +222,7 @@ def settle(own: Path | None, pid: int) -> bool:
     """
     if own is None or own.name == _AGENT or not is_ours(own):
         return False
-    here = Cgroup(own)
+    here = Cgroup(str(own))
     folder = own / _AGENT
     try:
         there = own.joinpath("cgroup.controllers").read_text().split()
@@ -232,6 +243,13 @@ def _turn_on_controllers(folder: Path) -> None:
         with suppress(OSError):
             with open(folder / "cgroup.subtree_control", "r+") as stream:
                 stream.write(f"+{name}")
+
+
+def _controllers_below(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(folder.joinpath("cgroup.subtree_control").read_text().split())
+    except OSError:
+        return frozenset()
 
 
 def open_cgroups(
@@ -265,10 +283,10 @@ def open_cgroups(
     with suppress(OSError):
         usable = usable and folder.joinpath("cgroup.type").read_text().strip() == "domain"
     if not usable:
-        _ = Cgroup(folder).remove()
+        _ = Cgroup(str(folder)).remove()
         return None
     _turn_on_controllers(folder)
-    return CallCgroups(folder, limits)
+    return CallCgroups(folder, limits, _controllers_below(folder))
 
 
 def tidy(parent: Path, is_alive: Callable[[int], bool]) -> None:
@@ -278,5 +296,5 @@ def tidy(parent: Path, is_alive: Callable[[int], bool]) -> None:
             number = folder.name.removeprefix(_PREFIX)
             if number.isdecimal() and not is_alive(int(number)):
                 for call in folder.glob("call-*"):
-                    _ = Cgroup(call).remove()
-                _ = Cgroup(folder).remove()
+                    _ = Cgroup(str(call)).remove()
+                _ = Cgroup(str(folder)).remove()

@@ -55,10 +55,6 @@ class ForkedCall:
             if seen is not None and seen.group != self.pid:
                 signal_exactly(seen, number)
 
-    def is_counted(self) -> bool:
-        """Tell whether the kernel sees to the number of its processes."""
-        return self.cgroup is not None and self.cgroup.limits("pids")
-
     def has_more_than(self, most: int) -> bool:
         """Tell whether more processes than this belong to it."""
         if self.cgroup is None:

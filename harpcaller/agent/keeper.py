@@ -63,6 +63,7 @@ def keep(work: Callable[[], NoReturn], release: Callable[[], None]) -> NoReturn:
         if os.getppid() == parent:  # else it died before we asked to be told
             worker = os.fork()  # noqa: TID251 - no threads here either
             if worker == 0:
+                signal.pthread_sigmask(signal.SIG_SETMASK, [])
                 work()
             release()
             code = Keeper(worker).watch()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from harpcaller.agent.proc import Procedure
-from harpcaller.agent.signature import describe
+from harpcaller.agent.signature import Parameters, describe, parameters_of
 
 #: The name that a procedures file has as a module, as exceptions tell it.
 MODULE = "harpd_procedures"
@@ -24,24 +25,40 @@ class Procedures:
 
     Args:
         by_name: The procedures, by the name of the global variable that holds them.
+
+    Attributes:
+        parameters: What they take, likewise.
+
+    Raises:
+        NotLoadable: One has no signature that could be known.
     """
 
     def __init__(self, by_name: dict[str, Procedure]) -> None:
         self.by_name = by_name
+        self.parameters: dict[str, Parameters] = {}
+        for name, procedure in by_name.items():
+            with _named(name):
+                self.parameters[name] = parameters_of(procedure)
 
     def descriptions(self) -> list[dict[str, object]]:
         """Describe them all, for the server.
 
         Raises:
-            NotLoadable: One has no signature that could be known.
+            NotLoadable: An option of one makes no sense.
         """
         described = []
         for name, procedure in self.by_name.items():
-            try:
+            with _named(name):
                 described.append(describe(name, procedure))
-            except (TypeError, ValueError) as error:
-                raise NotLoadable(f"procedure {name}: {error}") from None
         return described
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise NotLoadable(f"procedure {name}: {error}") from None
 
 
 def load(path: str, prepend: Iterable[str] = (), append: Iterable[str] = ()) -> Procedures:

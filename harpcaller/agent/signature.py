@@ -10,7 +10,7 @@ import collections
 import functools
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,26 +125,55 @@ def info_parameters(procedure: Procedure) -> list[str]:
     ]
 
 
-def bind(procedure: Procedure, arguments: object, info: CallInfo) -> inspect.BoundArguments:
-    """Put a caller's arguments and the agent's own to their places.
+@dataclass(frozen=True)
+class Parameters:
+    """What a procedure takes, found out once: it takes longer than a short call.
 
     Args:
-        procedure: What is called.
-        arguments: A list (by position) or a mapping (by name), checked by the server.
-        info: What its :class:`CallInfo` parameters get.
+        whole: All that its function takes.
+        reserved: The names of what is for a :class:`CallInfo`.
+        open_to_callers: The rest.
+    """
+
+    whole: inspect.Signature
+    reserved: tuple[str, ...]
+    open_to_callers: inspect.Signature
+
+    def bind(
+        self, arguments: object, info: CallInfo
+    ) -> tuple[Sequence[object], Mapping[str, object]]:
+        """Put a caller's arguments and the agent's own to their places.
+
+        Args:
+            arguments: A list (by position) or a mapping (by name), checked by the server.
+            info: What its :class:`CallInfo` parameters get.
+
+        Returns:
+            What to call it with, by position and by name.
+
+        Raises:
+            TypeError: The arguments don't fit.
+        """
+        positional = arguments if isinstance(arguments, list) else []
+        named = arguments if isinstance(arguments, dict) else {}
+        if not self.reserved and not named:
+            return positional, {}  # there is nothing to be put anywhere
+        given = self.open_to_callers.bind(*positional, **named).arguments
+        ours = dict.fromkeys(self.reserved, info)
+        bound = inspect.BoundArguments(self.whole, collections.OrderedDict({**given, **ours}))
+        return bound.args, bound.kwargs
+
+
+def parameters_of(procedure: Procedure) -> Parameters:
+    """Find out what a procedure takes.
 
     Raises:
-        TypeError: The arguments don't fit.
+        ValueError: It has no signature.
+        TypeError: Likewise.
     """
     whole = procedure.signature()
     reserved = info_parameters(procedure)
-    open_to_callers = _without(whole, reserved)
-    positional = arguments if isinstance(arguments, list) else []
-    named = arguments if isinstance(arguments, dict) else {}
-    given = open_to_callers.bind(*positional, **named).arguments
-    return inspect.BoundArguments(
-        whole, collections.OrderedDict({**given, **dict.fromkeys(reserved, info)})
-    )
+    return Parameters(whole, tuple(reserved), _without(whole, reserved))
 
 
 def _without(signature: inspect.Signature, names: list[str]) -> inspect.Signature:
@@ -160,10 +189,10 @@ def describe(name: str, procedure: Procedure) -> dict[str, object]:
         TypeError: Likewise.
     """
     procedure.check_options()
-    reserved = info_parameters(procedure)
+    taken = parameters_of(procedure)
     parameters = [
         [parameter.name, parameter.kind.name, parameter.default is parameter.empty]
-        for parameter in _without(procedure.signature(), reserved).parameters.values()
+        for parameter in taken.open_to_callers.parameters.values()
     ]
     return {
         "name": name,
@@ -171,7 +200,7 @@ def describe(name: str, procedure: Procedure) -> dict[str, object]:
         "timeout": procedure.timeout,
         "parameters": parameters,
         "lock": procedure.lock,
-        "reserved": reserved,
+        "reserved": list(taken.reserved),
         "doc": _doc(procedure),
     }
 

@@ -5,9 +5,12 @@ descriptor 3, on which ``orders`` are spoken.  It forks a worker for each call, 
 each ended, and ends all that a call has started when it is told to: through the call's
 control group, or through its keeper where there are no control groups.
 
-It has no threads, no reactor and no signal handlers, since all of those would be
-inherited by every call.  When the agent is gone, so that the socket reads as closed, it
-ends all calls and exits.
+It has no threads and no reactor, since those would be inherited by every call, and its
+signals are as calls expect them.  What workers would all do alike is done here, once, before
+the fork, and what either side runs after it touches few objects: each page that is written
+to then is copied, which is most of what a call costs.
+
+When the agent is gone, so that the socket reads as closed, it ends all calls and exits.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import NoReturn
 
 from harpcaller.agent import keeper, worker
@@ -84,6 +87,12 @@ class Template:
         self._procedures = procedures
         self._order = order
         self._cgroups = cgroups
+        controllers = frozenset[str]() if cgroups is None else cgroups.controllers
+        self._kernel_counts = "pids" in controllers
+        self._terms = worker.Terms(order.uid, order.gid, order.max_memory)
+        self._terms_in_group = self._terms
+        if "memory" in controllers:
+            self._terms_in_group = replace(self._terms, memory=None)
         self._clock = clock
         self._open = True
         self._descriptors: deque[int] = deque()
@@ -169,7 +178,8 @@ class Template:
                 return
             call = ForkedCall(number, pid, pidfd, cgroup)
             self._calls[number] = self._by_pidfd[pidfd] = call
-            if self._order.max_processes is not None and not call.is_counted():
+            is_counted = self._kernel_counts and cgroup is not None
+            if self._order.max_processes is not None and not is_counted:
                 self._uncounted.add(call)
             self._poller.register(pidfd, select.POLLIN)
             self._tell(Started(number, pid))
@@ -181,22 +191,15 @@ class Template:
     def _be_a_call(self, ends: tuple[int, int], cgroup: Cgroup | None) -> NoReturn:
         """Go on as the worker, or as its keeper."""
 
-        def work() -> NoReturn:
-            worker.run(self._procedures, *ends, terms)
-
-        is_limited = cgroup is not None and cgroup.limits("memory")
-        terms = worker.Terms(
-            self._order.uid,
-            self._order.gid,
-            None if is_limited else self._order.max_memory,
-            os.getpid() if cgroup is None else None,
-        )
         try:
             self._forget_all()
             if cgroup is None:
-                keeper.keep(work, lambda: _close(ends))
+                terms = replace(self._terms, keeper=os.getpid())
+                keeper.keep(
+                    lambda: worker.run(self._procedures, *ends, terms), lambda: _close(ends)
+                )
             cgroup.enter()
-            work()
+            worker.run(self._procedures, *ends, self._terms_in_group)
         except BaseException:  # noqa: BLE001 - a bug of ours, told in the agent's log
             traceback.print_exc()
         finally:
@@ -295,6 +298,24 @@ def _first_order(control: socket.socket, buffer: LineBuffer) -> Load | None:
     return order
 
 
+def _other_threads() -> int:
+    # Without the threading module: it would do 0.2 ms of work in each worker, after its fork.
+    return len(os.listdir("/proc/self/task")) - 1
+
+
+def _reset_signals() -> None:
+    """Undo what the agent, Python and the procedures file did to signals, for all workers."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        # A Python procedure expects exceptions for these, programs that it starts expect
+        # to be killed.  A function gives both: over exec it turns into the default,
+        # whereas Python's usual "ignored" would stay.
+        signal.signal(number, lambda number, frame: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def _lose_coerced_locale() -> None:
     """Take out of the environment what Python put there at its own start (PEP 538)."""
     with open("/proc/self/environ", "rb") as stream:
@@ -321,6 +342,7 @@ def serve(control: socket.socket) -> int:
         control.sendall(encode_line(NotLoaded(str(error))))
         return 1
     keeper.live_on()
+    _reset_signals()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
@@ -334,7 +356,7 @@ def serve(control: socket.socket) -> int:
     if cgroups is None:
         keeper.go_first()
     folder = None if cgroups is None else str(cgroups.folder)
-    control.sendall(encode_line(Loaded(descriptions, threading.active_count() - 1, folder)))
+    control.sendall(encode_line(Loaded(descriptions, _other_threads(), folder)))
     Template(control, buffer, procedures, order, cgroups, time.monotonic).run()
     if cgroups is not None:
         cgroups.close()

@@ -14,16 +14,19 @@ import signal
 import socket
 import sys
 import traceback
+
+# The public one makes enumeration members of the signals, which is 3 % of a short call.
+from _signal import pthread_sigmask  # type: ignore[import-not-found]
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from harpcaller.agent import keeper
 from harpcaller.agent.accounts import NoAccount, become, find
 from harpcaller.agent.proc import Account, CallInfo, Procedure, Result, StreamingProcedure
 from harpcaller.agent.procedures import Procedures
-from harpcaller.agent.signature import bind
+from harpcaller.agent.signature import Parameters
 from harpcaller.errors import InvalidMessage, SystemUnable, WireError
 from harpcaller.wire.agent import MAX_MESSAGE_SIZE, Message, Said, encode_message
 from harpcaller.wire.ending import Ending, Failed, Raised, Returned
@@ -33,6 +36,7 @@ from harpcaller.wire.values import NULL, NotJSON, Raw, decode, encode
 MAX_EXCEPTION_MESSAGE = 64 * 1024
 #: How much likelier a call is killed for want of memory, in thousandths of all memory.
 _OOM_SCORE = 200
+_ALL_SIGNALS = signal.valid_signals()
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,17 @@ def run(
     code = 1
     try:
         os.setsid()
-        _reset_signals()
         _go_first_when_memory_is_short()
         for printed in (1, 2):
             os.dup2(output, printed)
         os.close(output)
         connection = socket.socket(fileno=call_socket)
-        with connection.makefile("rb") as stream:
-            request = _request(stream)
+        request = _request(connection)
         if request is not None:
             name, arguments, info = request
             mouth = Mouth(connection)
-            ending = called(procedures.by_name[name], arguments, info, mouth, terms)
+            procedure, parameters = procedures.by_name[name], procedures.parameters[name]
+            ending = called(procedure, parameters, arguments, info, mouth, terms)
             _flush()
             mouth.say(ending)
         code = 0
@@ -95,38 +98,29 @@ def run(
         os._exit(code)
 
 
-def _reset_signals() -> None:
-    """Undo what the template, and Python itself, did to signals."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        # A Python procedure expects exceptions for these, programs that it starts expect
-        # to be killed.  A function gives both: over exec it turns into the default,
-        # whereas Python's usual "ignored" would stay.
-        signal.signal(number, lambda number, frame: None)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-
-
 def _go_first_when_memory_is_short() -> None:
     """Let the system kill this process before others, above all before the agent."""
     with suppress(OSError, ValueError):
-        with open("/proc/self/oom_score_adj", "r+") as stream:
-            if int(stream.read()) < _OOM_SCORE:
-                stream.write(str(_OOM_SCORE))
+        with open("/proc/self/oom_score_adj", "rb+", buffering=0) as stream:
+            if int(stream.read(32)) < _OOM_SCORE:
+                stream.write(b"%d" % _OOM_SCORE)
 
 
-def _request(stream: BinaryIO) -> tuple[str, object, CallInfo] | None:
+def _request(connection: socket.socket) -> tuple[str, object, CallInfo] | None:
     """Read what to run, as soon as it may; None if the server gave the call up."""
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        return None
-    wanted = decode(line)
+    line = bytearray()
+    while not line.endswith(b"\n"):  # nothing comes after it
+        data = connection.recv(65536)
+        if not data:
+            return None
+        line += data
+    wanted = decode(bytes(line))
     return wanted["procedure"], wanted["arguments"], CallInfo(**wanted["call"])
 
 
 def called(
     procedure: Procedure,
+    parameters: Parameters,
     arguments: object,
     info: CallInfo,
     mouth: Mouth,
@@ -139,8 +133,8 @@ def called(
         return Failed.because(SystemUnable(str(error)))
     _keep_to(terms)
     try:
-        bound = bind(procedure, arguments, info)
-        value = procedure(*bound.args, **bound.kwargs)
+        positional, named = parameters.bind(arguments, info)
+        value = procedure(*positional, **named)
         if isinstance(procedure, StreamingProcedure):
             value = _stream(value, mouth)
         if isinstance(value, Result):
@@ -219,8 +213,6 @@ class Mouth:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._poller = select.poll()
-        self._poller.register(connection, select.POLLOUT)
         self._rest = b""
 
     def say(self, message: Message) -> None:
@@ -233,19 +225,24 @@ class Mouth:
         self._rest += encode_message(message)
         while self._rest:
             if not self._send():
-                self._poller.poll()
+                self._wait()
 
     def _send(self) -> bool:
         """Send some; tells whether any could be sent."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        before = pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             sent = self._connection.send(self._rest, socket.MSG_DONTWAIT)
             self._rest = self._rest[sent:]
         except BlockingIOError:
             return False
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            pthread_sigmask(signal.SIG_SETMASK, before)
         return True
+
+    def _wait(self) -> None:
+        poller = select.poll()
+        poller.register(self._connection, select.POLLOUT)
+        poller.poll()
 
 
 def _written(value: object, what: str) -> Raw:

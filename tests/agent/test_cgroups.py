@@ -12,6 +12,7 @@ from harpcaller.agent.cgroups import (
     is_ours,
     open_cgroups,
     own_folder,
+    settings,
     settle,
     tidy,
 )
@@ -159,6 +160,7 @@ class SettlingTests(FolderCase):
         found = open_cgroups(self.folder / "agent", 5, lambda pid: True)
         assert found is not None
         self.assertEqual(ours, found.folder)
+        self.assertEqual({"+memory"}, found.controllers)
         for folder in (self.folder, ours):
             # The kernel takes them one by one; a file keeps what was written last.
             said = folder.joinpath("cgroup.subtree_control").read_text()
@@ -177,7 +179,7 @@ class SettlingTests(FolderCase):
 class GroupTests(FolderCase):
     def test_files(self) -> None:
         """What is asked of the kernel is written to its files."""
-        group = Cgroup(self.folder)
+        group = Cgroup(str(self.folder))
         group.enter()
         self.assertEqual("0", self.folder.joinpath("cgroup.procs").read_text())
         self.folder.joinpath("cgroup.procs").write_text("17\n18\n")
@@ -190,33 +192,18 @@ class GroupTests(FolderCase):
         group.kill()
         self.assertEqual("1", self.folder.joinpath("cgroup.kill").read_text())
 
-    def test_limits(self) -> None:
-        """A call has the limits for which there are controllers."""
-        files = ("pids.max", "memory.max", "memory.swap.max", "memory.oom.group")
-        for name in files:
-            self.folder.joinpath(name).touch()
-        group = Cgroup(self.folder)
-        group.limit(Limits(20, 5_000_000))
-        self.assertEqual(
-            ["20", "5000000", "0", "1"], [(self.folder / name).read_text() for name in files]
-        )
-        self.assertTrue(group.limits("pids") and group.limits("memory"))
-        for name in files:
-            self.folder.joinpath(name).unlink()
-        group.limit(Limits(20, 5_000_000))
-        self.assertFalse(group.limits("pids") or group.limits("memory"))
-
-    def test_unlimited(self) -> None:
-        """What isn't asked for isn't limited."""
-        self.folder.joinpath("pids.max").write_text("max")
-        self.folder.joinpath("memory.max").write_text("max")
-        Cgroup(self.folder).limit(Limits())
-        self.assertEqual("max", self.folder.joinpath("pids.max").read_text())
-        self.assertEqual("max", self.folder.joinpath("memory.max").read_text())
+    def test_set(self) -> None:
+        """A limit is written where the kernel has a file for it."""
+        group = Cgroup(str(self.folder))
+        group.set("pids.max", b"20")
+        self.assertFalse(self.folder.joinpath("pids.max").exists())
+        self.folder.joinpath("pids.max").touch()
+        group.set("pids.max", b"20")
+        self.assertEqual("20", self.folder.joinpath("pids.max").read_text())
 
     def test_gone(self) -> None:
         """A group that is no more has nobody in it."""
-        group = Cgroup(self.folder / "missing")
+        group = Cgroup(str(self.folder / "missing"))
         self.assertEqual(([], True, True), (group.members(), group.is_empty(), group.remove()))
         group.kill()
 
@@ -229,13 +216,33 @@ class GroupTests(FolderCase):
         groups = CallCgroups(self.folder)
         first, second = groups.new(1), groups.new(2)
         assert first is not None and second is not None
-        lives = first.folder / "somebody"
+        folders = Path(first.folder), Path(second.folder)
+        lives = folders[0] / "somebody"
         lives.touch()
         groups.let_go(first)
-        self.assertTrue(first.folder.exists())
+        self.assertTrue(folders[0].exists())
         lives.unlink()
         groups.let_go(second)
-        self.assertFalse(first.folder.exists() or second.folder.exists())
+        self.assertFalse(folders[0].exists() or folders[1].exists())
         self.folder.joinpath("cgroup.procs").unlink()
         groups.close()
         self.assertFalse(self.folder.exists())
+
+
+class SettingsTests(HouseCase):
+    """A call has the limits for which there are controllers."""
+
+    def test_each(self) -> None:
+        """Each controller has its files."""
+        limits = Limits(20, 5_000_000)
+        processes = [("pids.max", b"20")]
+        memory = [("memory.max", b"5000000"), ("memory.swap.max", b"0"), ("memory.oom.group", b"1")]
+        self.assertEqual([], settings(limits, frozenset({"cpu"})))
+        self.assertEqual(processes, settings(limits, frozenset({"pids"})))
+        self.assertEqual(memory, settings(limits, frozenset({"memory"})))
+        self.assertEqual(processes + memory, settings(limits, frozenset({"pids", "memory"})))
+
+    def test_unlimited(self) -> None:
+        """What isn't asked for isn't limited."""
+        found = settings(Limits(), frozenset({"pids", "memory"}))
+        self.assertEqual([("memory.oom.group", b"1")], found)

@@ -8,7 +8,13 @@ from typing import Any
 
 from harpcaller.agent import proc
 from harpcaller.agent.proc import CallInfo, Procedure, StreamingProcedure, procedure
-from harpcaller.agent.signature import MAX_DOC, Description, bind, describe, from_object
+from harpcaller.agent.signature import (
+    MAX_DOC,
+    Description,
+    describe,
+    from_object,
+    parameters_of,
+)
 from harpcaller.errors import InvalidArgumentList
 from harpcaller.wire.agent import Procedure as WireProcedure
 from harpcaller.wire.values import decode, encode
@@ -202,8 +208,8 @@ class CallInfoTests(HouseCase):
         self.assertEqual((("call",), "services"), (found.reserved, found.lock))
         info = CallInfo("somebody", "192.0.2.1", 7)
         self.assertEqual("somebody hard", Restart()("hard", info))
-        bound = bind(Restart(), ["hard"], info)
-        self.assertEqual(("hard", info), bound.args)
+        bound = parameters_of(Restart()).bind(["hard"], info)
+        self.assertEqual((("hard", info), {}), bound)
 
     def test_options_of_a_subclass(self) -> None:
         """An option that makes no sense is told, wherever it was set."""

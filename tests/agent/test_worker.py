@@ -12,6 +12,7 @@ from typing import Any
 
 from harpcaller.agent import worker
 from harpcaller.agent.proc import CallInfo, Procedure, Result, StreamingProcedure
+from harpcaller.agent.signature import parameters_of
 from harpcaller.wire.agent import Said
 from harpcaller.wire.ending import Ending, Failed, Raised, Returned
 from harpcaller.wire.values import Raw, decode
@@ -34,11 +35,13 @@ class CalledTests(HouseCase):
         kind = StreamingProcedure if streaming else Procedure
         given = list(arguments) if isinstance(arguments, tuple) else arguments
         with contextlib.redirect_stderr(io.StringIO()) as printed:
-            ending = worker.called(
-                kind(function), given, INFO, worker.Mouth(self.theirs), worker.Terms()
-            )
+            ending = self.called(kind(function), given)
         self.printed = printed.getvalue()
         return ending
+
+    def called(self, procedure: Procedure, arguments: object) -> Ending:
+        mouth, parameters = worker.Mouth(self.theirs), parameters_of(procedure)
+        return worker.called(procedure, parameters, arguments, INFO, mouth, worker.Terms())
 
     def test_call_info(self) -> None:
         """A parameter for it gets who calls, wherever it stands among the others."""
@@ -175,8 +178,7 @@ class CalledTests(HouseCase):
 
     def test_no_such_user(self) -> None:
         """A user that can't be had is the system's error, and nothing is run."""
-        procedure = Procedure(self.fail, uid="no-such-user")
-        found = worker.called(procedure, [], INFO, worker.Mouth(self.theirs), worker.Terms())
+        found = self.called(Procedure(self.fail, uid="no-such-user"), ["it was run"])
         assert isinstance(found, Failed)
         self.assertEqual("system_error", found.type)
         self.assertIn("no-such-user", found.message)
