@@ -1,10 +1,11 @@
 """Whole calls: submit, durable, run, end durable, read; beside a bare client of the same agent.
 
-Fifty clients submit a call and wait for its result, on connections that they keep.  In the
-dispatcher's place a Twisted program that makes the same calls to the same agent on fifty TLS
-connections, which all keep, and stores nothing.  Then calls at a fixed rate,
-half of what the dispatcher can do: how long clients wait until their jobs are durable, beside
-what a sync of a small file takes meanwhile.
+Fifty clients submit a call and wait for its result, on connections that they keep.  Instead of
+clients and dispatcher, a Twisted program that makes the same calls to the same agent on fifty TLS
+connections, which all keep, and stores nothing.  In the dispatcher's place, the least program
+that keeps what it is given: what of the difference is Twisted's and the disk's.  Then calls
+at a fixed rate, half of what the dispatcher can do: how long clients wait until their jobs are
+durable, beside what a sync of a small file takes meanwhile.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from benchmarks.agents import keeping_stub
 from benchmarks.beside import US, Beside, Taken, by_turns, spending
 from benchmarks.probe import Waits
-from benchmarks.processes import run
+from benchmarks.processes import Server, run, serving
 from benchmarks.report import Finding, Report, parser, reporting
 from benchmarks.world import World, world
 
 CONCURRENCY = 50
 THAN = "bare Twisted client"
+LEAST = "bare Twisted dispatcher"
 #: What a submission may take besides a sync, in milliseconds.
 ALLOWANCE_MS = 2.0
 #: How much later than it should a call may begin without a word, in milliseconds.
@@ -33,26 +35,33 @@ LATE_MS = 10.0
 def main() -> None:
     """Measure both by turns, then at a fixed rate."""
     with reporting("kept_path", parser(__doc__)) as report, world(agent=keeping_stub) as here:
-        found = measure(report, here)
-        report.table(f"calls, {CONCURRENCY} at once", found.table())
+        seconds = report.pick(5.0, 2.0, 0.2)
+        found = measure(report, here, seconds, THAN, lambda: bare(here, seconds))
+        folder = here.folder / "bare"
+        folder.mkdir()
+        with serving("benchmarks.bare_dispatcher", here.agent_port, here.ca, folder) as least:
+            beside = measure(report, here, seconds, LEAST, lambda: calls(least, seconds))
         found.find(report, per_second=None, least=0.35)
+        beside.find(report, per_second=None, least=None)
         report.find(Finding("calls", 1 / found.each[US], "/processor s", least=2_000))
         waits = at_half(report, here, found.rates[US])
-        report.sum_up(f"{found}; {waits}")
+        report.sum_up(f"{found}; {beside.rate_ratio:.2f} of the {LEAST}; {waits}")
 
 
-def measure(report: Report, here: World) -> Beside:
-    """Call with either, some times."""
-    seconds = report.pick(5.0, 2.0, 0.2)
-    return by_turns(
-        "calls",
-        THAN,
-        report.pick(5, 3, 1),
-        lambda: spending(
-            here.processor_seconds,
-            lambda: run("benchmarks.load", "calls", here.port, CONCURRENCY, seconds, "kept"),
-        ),
-        lambda: bare(here, seconds),
+def measure(
+    report: Report, here: World, seconds: float, than: str, theirs: Callable[[], Taken]
+) -> Beside:
+    """Call with the dispatcher and without, some times."""
+    found = by_turns("calls", than, report.pick(5, 3, 1), lambda: calls(here, seconds), theirs)
+    report.table(f"calls, {CONCURRENCY} at once", found.table())
+    return found
+
+
+def calls(of: World | Server, seconds: float) -> Taken:
+    """Have clients call."""
+    return spending(
+        of.processor_seconds,
+        lambda: run("benchmarks.load", "calls", of.port, CONCURRENCY, seconds, "kept"),
     )
 
 

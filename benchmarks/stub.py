@@ -16,7 +16,8 @@ import threading
 CLOSING = b'{"harp":1,"stream_result":false}\n'
 KEEPING = b'{"harp":1,"stream_result":false,"keep":true}\n'
 ANSWER = b'{"result":{"ok":true}}\n'
-THREADS = 64
+#: More than are called from at once, kept connections of others included.
+THREADS = 256
 
 
 def serve(listening: socket.socket, context: ssl.SSLContext, acknowledgement: bytes) -> None:
