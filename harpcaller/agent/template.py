@@ -346,6 +346,7 @@ def serve(control: socket.socket) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
+    worker.rehearse()
     # What is alive now lives as long as this process: the collector needn't touch it, so
     # that its pages stay shared with the workers.
     gc.collect()
