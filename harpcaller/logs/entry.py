@@ -19,7 +19,7 @@ from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
-from harpcaller.wire.values import NotJSON, Raw, build, encode
+from harpcaller.wire.values import NotJSON, Raw, build, encode, encode_object
 
 #: The longest context, in bytes; a longer one has its values shortened.
 MAX_CONTEXT = 16 * 1024
@@ -84,8 +84,7 @@ def _time(event: Mapping[str, Any]) -> float:
 
 def _context(context: _Context) -> Raw:
     try:
-        members = [b"%s:%s" % (encode(key), encode(value)) for key, value in context.items()]
-        data = Raw(b"{%s}" % b",".join(members))
+        data = encode_object(context)
     except NotJSON:
         data = _each_encoded(context)
     if len(data) > MAX_CONTEXT:

@@ -21,6 +21,7 @@ from harpcaller.wire.values import (
     check,
     decode,
     encode,
+    encode_object,
     indented,
     members,
 )
@@ -262,6 +263,15 @@ class PythonValuesTests(SynchronousTestCase):
     def test_written_values_are_valid(self, value: Any) -> None:
         """They pass our own check unchanged."""
         self.assertEqual(encode(value), check(encode(value)))
+
+    @given(st.dictionaries(texts, plain))
+    def test_objects_of_texts(self, values: dict[str, Any]) -> None:
+        """What is written around the encoder is what it would have written."""
+        self.assertEqual(encode(values), encode_object(values))
+
+    def test_object_without_a_json_form(self) -> None:
+        """One value is enough."""
+        self.assertRaises(NotJSON, encode_object, {"a": "b", "c": {1}})
 
     def test_compact(self) -> None:
         """No space, and UTF-8 as it is; escapes only where UTF-8 has no form."""
