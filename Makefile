@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests start some thousand processes of ours; not each of them needs to compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types layers unit system coverage plain docs bench tox clean
 
 $(READY): pyproject.toml setup.py
@@ -35,9 +38,10 @@ unit: $(READY) ## the quick tests: no processes, no sockets
 system: $(READY)
 	$(BIN)/python -m pytest tests/system
 
+# Being traced takes its time, and `plain` does them whole: a quarter of the examples will do.
 coverage: $(READY) ## all tests under pytest, by branch; the floor is in pyproject.toml
 	$(BIN)/coverage erase
-	HYPOTHESIS_PROFILE=ci $(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile tests
+	HYPOTHESIS_PROFILE=quarter $(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,6 +1,7 @@
 """The tests; they mirror harpcaller/, and system/ has those with real processes and sockets.
 
-In CI hypothesis draws the same examples every time; elsewhere it goes on looking.
+In CI hypothesis draws the same examples every time; elsewhere it goes on looking.  Of what CI
+runs twice, the run that is traced for coverage tries a ``quarter``, the other all.
 """
 
 import os
@@ -9,6 +10,7 @@ import signal
 from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("quarter", settings.get_profile("ci"), max_examples=25)
 settings.register_profile("dev", deadline=None)
 settings.register_profile("nightly", deadline=None, max_examples=5_000)
 # Those who run tests in the background of a shell, or under nohup, ignore these; but ^C is

@@ -8,6 +8,7 @@ from types import FrameType
 from hypothesis import HealthCheck, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.effort import tries
 from tests.fuzz.changing import changed, pumped
 from tests.fuzz.corpus import FOLDER, kept
 from tests.fuzz.target import Target
@@ -15,7 +16,7 @@ from tests.fuzz.targets import TARGETS
 
 #: How long long inputs are, in bytes, and how much processor time one may take, in seconds: a
 #: hundred times what it takes, and little of what it would if the work weren't linear.
-LONG, PATIENCE_SECONDS = 16 * 1024, 10.0
+LONG, PATIENCE_SECONDS = min(16, tries(16)) * 1024, 10.0
 
 
 class TooLong(BaseException):
@@ -47,7 +48,7 @@ class CorpusTests(SynchronousTestCase):
             self.hunt(target)
 
     def hunt(self, target: Target) -> None:
-        @settings(suppress_health_check=list(HealthCheck), max_examples=60)
+        @settings(suppress_health_check=list(HealthCheck), max_examples=tries(60))
         @given(changed(target))
         def look(data: bytes) -> None:
             target.look_at(data)

@@ -20,6 +20,7 @@ from harpcaller.hosts.registry import Table
 from harpcaller.interfaces import IProcessRunner, ProcessEnded
 from harpcaller.testing.processes import FakeProcessRunner, Program
 from harpcaller.wire.values import encode
+from tests.effort import tries
 from tests.hosts.recording import RecordingLog
 from tests.hosts.test_entries import ENTRY, SECRET, WEB01
 from tests.house import HouseCase
@@ -536,4 +537,4 @@ class LifeTests(RefreshCase):
             pass
 
         OneLife.case = case
-        run_state_machine_as_test(OneLife, settings=settings(max_examples=60, deadline=None))
+        run_state_machine_as_test(OneLife, settings=settings(max_examples=tries(60)))

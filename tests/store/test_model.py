@@ -23,6 +23,7 @@ from harpcaller.testing.store import MemoryJobStore
 from harpcaller.wire.client import JobId
 from harpcaller.wire.client_answers import Record
 from harpcaller.wire.values import Raw
+from tests.effort import tries
 from tests.house import HouseCase
 from tests.store import strategies
 from tests.store.fakes import FaultyDisk, file_store
@@ -256,5 +257,5 @@ class ModelTests(HouseCase):
     def test_disk_is_like_memory(self) -> None:
         """No order of events, failures, crashes and restarts tells the two stores apart."""
         run_state_machine_as_test(
-            Stores, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+            Stores, settings=settings(max_examples=tries(60), stateful_step_count=40, deadline=None)
         )

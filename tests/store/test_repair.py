@@ -15,13 +15,11 @@ from harpcaller.store.check import Check
 from harpcaller.store.findings import Finding
 from harpcaller.store.layout import INDEX, JOURNAL, LOCK
 from harpcaller.store.repair import repair
+from tests.effort import every, tries
 from tests.store.checkcase import ALL, RUNNING, WAITING, CheckCase
 from tests.store.fakes import FaultyDisk
 from tests.store.filecase import read_file, write_file
 from tests.store.jobs import job
-
-# The profile's number of examples decides: "nightly" tries fifty times as many.
-_SCALE = settings().max_examples / 100
 
 _HARM = (
     "flip",
@@ -129,7 +127,7 @@ class RepairTests(CheckCase):
     def test_jobs(self) -> None:
         """Harm to some jobs' files is nothing to the others, and none is damaged in the end."""
 
-        @settings(max_examples=int(40 * _SCALE))
+        @settings(max_examples=tries(40))
         @given(st.lists(st.tuples(st.sampled_from(ALL), _harms), min_size=1, max_size=4))
         def holds(harms: list[tuple[str, Harm]]) -> None:
             self.begin()
@@ -150,7 +148,7 @@ class RepairTests(CheckCase):
         names = [INDEX, "identity", self.list_of_living()[len(self.origin) + 1 :]]
         names.append(self.segment()[len(self.origin) + 1 :])
 
-        @settings(max_examples=int(25 * _SCALE))
+        @settings(max_examples=tries(25))
         @given(st.lists(st.tuples(st.sampled_from(names), _harms), min_size=1, max_size=3))
         def holds(harms: list[tuple[str, Harm]]) -> None:
             self.begin()
@@ -172,7 +170,7 @@ class RepairTests(CheckCase):
         names += [INDEX, f"{INDEX}-wal"]
         before = self.told(jobs)
 
-        @settings(max_examples=int(40 * _SCALE))
+        @settings(max_examples=tries(40))
         @given(st.lists(st.tuples(st.sampled_from(names), _harms), min_size=0, max_size=4))
         def holds(harms: list[tuple[str, Harm]]) -> None:
             self.begin()
@@ -230,7 +228,7 @@ class InterruptedTests(CheckCase):
         whole = _DyingDisk(10**9)
         self.begin()
         self.assertEqual([], repair(whole, self.directory, lambda finding: None).remaining)
-        for last in range(0, len(whole.calls), 9):
+        for last in range(0, len(whole.calls), every(9)):
             with self.subTest(last=last):
                 self.begin()
                 for each in (last, last // 2):

@@ -15,6 +15,7 @@ from subprocess import PIPE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import tries
 from tests.system.chain_tools import PATIENCE, SYSTEM_PATH, ChainCase, has_open, is_root
 
 #: Names that files of an environment directory can have; some are dotted, some have "=".
@@ -53,7 +54,7 @@ class EnvdirTests(ChainCase):
     def test_any_files(self) -> None:
         """Whatever a directory has, the program gets the same environment."""
 
-        @settings(max_examples=25, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=tries(25), suppress_health_check=list(HealthCheck))
         @given(st.dictionaries(NAMES, CONTENTS, max_size=12))
         def check(files: dict[bytes, bytes]) -> None:
             # Which of two files comes last is the file system's choice.

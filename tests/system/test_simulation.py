@@ -14,12 +14,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.effort import tries
 from tests.fire.__main__ import report
 from tests.fire.disk import Dead
 from tests.fire.simulation import play
 
 _ROOT = Path(__file__).parent.parent.parent
-_STORIES = int(os.environ.get("HARPCALLER_STORIES", "160"))
+_STORIES = int(os.environ.get("HARPCALLER_STORIES", tries(160)))
 _FIRST = int(os.environ.get("HARPCALLER_STORY", "0"))
 
 

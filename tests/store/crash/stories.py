@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from random import Random
 
+from tests.effort import tries
+
 #: The ones told to every kind of crash; each has something the others don't.
 SYSTEMATIC = (
     # A life, with a checkpoint in it, a clean end, and one more job after a start.
@@ -26,8 +28,8 @@ def seed() -> int:
 
 
 def most(default: int) -> int:
-    """Give how many cases a test does, scaled by ``HARPCALLER_CRASH_FACTOR``, 1 by default."""
-    return int(default * float(os.environ.get("HARPCALLER_CRASH_FACTOR", "1")))
+    """Give how many cases a test does; ``HARPCALLER_CRASH_FACTOR`` multiplies that."""
+    return tries(int(default * float(os.environ.get("HARPCALLER_CRASH_FACTOR", "1"))))
 
 
 def random_story(random: Random) -> str:
