@@ -36,7 +36,7 @@ from harpcaller.wire.client import (
     JobId,
     QueueSpec,
 )
-from harpcaller.wire.client_answers import CancelOutcome, JobStatus, Submitted, encode_status
+from harpcaller.wire.client_answers import CancelOutcome, JobStatus, Submitted
 from harpcaller.wire.values import NotJSON, Raw, build, check, encode
 
 _named = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL).fullmatch
@@ -142,7 +142,7 @@ def _status(terminal: Terminal) -> int:
     if not isinstance(status, JobStatus):
         raise refusal(status)
     if terminal.options.json:
-        terminal.line(encode_status(status).decode("utf-8").rstrip("\n"))
+        terminal.line(status.answer.decode("utf-8").rstrip("\n"))
         return DONE
     for name, shown in (
         ("job", job_id),

@@ -28,7 +28,6 @@ from harpcaller.wire.client_answers import (
     encode_cancelled,
     encode_ending,
     encode_record,
-    encode_status,
     encode_submitted,
 )
 from harpcaller.wire.ending import Failed
@@ -85,7 +84,7 @@ async def get_result(dispatcher: IDispatcher, request: GetResult) -> bytes:
 
 async def get_status(dispatcher: IDispatcher, request: GetStatus) -> bytes:
     """Tell what the job is and how far it came."""
-    return encode_status(await dispatcher.status(request.job_id))
+    return (await dispatcher.status(request.job_id)).answer
 
 
 async def cancel(dispatcher: IDispatcher, request: Cancel, client: Requester) -> bytes:

@@ -207,8 +207,7 @@ class Shelf:
         if known is None:
             known = self.look(job_id, status)
             if known.ended_at is not None:
-                carried = len(known.arguments) + len(known.info) + len(known.queue_name or b"")
-                self._statuses.put(job_id, known, carried)
+                self._statuses.put(job_id, known, known.carried)
         return known
 
     def forget(self, job_id: JobId) -> None:

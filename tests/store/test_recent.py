@@ -10,11 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from harpcaller.errors import InvalidJobId
 from harpcaller.store.recent import ENTRY_COST, Recent
+from harpcaller.store.sizes import Sizes
 from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Cancelled, Ending, Failed, Raised
 from harpcaller.wire.values import Raw
 from tests.store.filecase import FileCase
-from tests.store.jobs import DONE, ended, job
+from tests.store.jobs import DONE, call, ended, job
 
 ROOM = 40 * ENTRY_COST
 
@@ -63,6 +64,8 @@ class RecentTests(SynchronousTestCase):
 
 
 class ToldAgainTests(FileCase):
+    sizes = Sizes(recent=1024 * 1024)
+
     def setUp(self) -> None:
         super().setUp()
         self.open()
@@ -83,6 +86,16 @@ class ToldAgainTests(FileCase):
             os.unlink(self.file_of(job_id))
             self.assertEqual(ending, self.finish(self.store.ending(job_id)))
             self.assertEqual(status, self.finish(self.store.status(job_id)))
+
+    def test_long_answer(self) -> None:
+        """What is said of a job counts against the room, also where it isn't a carried value."""
+        for number, host in enumerate(("short", "long" * 32 * 1024)):
+            job_id = self.submit(number, of=call(host))
+            self.finish(self.store.add(job_id, ended()))
+            self.finish(self.store.status(job_id))
+            os.unlink(self.file_of(job_id))
+        self.finish(self.store.status(job(0)))
+        self.failureResultOf(self.store.status(job(1)), InvalidJobId)
 
     def test_forgotten_with_the_job(self) -> None:
         """A job that was pruned is no job any more, however lately it was asked for."""

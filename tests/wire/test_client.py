@@ -41,7 +41,6 @@ from harpcaller.wire.client_answers import (
     encode_ending,
     encode_error,
     encode_record,
-    encode_status,
     encode_submitted,
 )
 from harpcaller.wire.ending import Ending, Failed
@@ -304,7 +303,7 @@ class AnswerTests(SynchronousTestCase):
     @given(statuses)
     def test_statuses(self, status: JobStatus) -> None:
         """They come back to the millisecond."""
-        self.assertEqual(status, decode_answer(encode_status(status), GetStatus(JOB)))
+        self.assertEqual(status, decode_answer(status.answer, GetStatus(JOB)))
 
     def test_short_answers(self) -> None:
         """The rest."""
@@ -366,13 +365,13 @@ class AnswerTests(SynchronousTestCase):
                 "state": b'"running"',
                 "time_ms": b'{"submit":1455282411001,"start":1455282411999,"end":null}',
             },
-            members(encode_status(status)),
+            members(status.answer),
         )
 
     def test_both_times_tell_the_same_second(self) -> None:
         """A moment before the next second isn't in it, whichever of the two is read."""
         status = JobStatus("h", "p", EMPTY_LIST, 1700000031.9998, None, None, Raw(b"1"))
-        found = members(encode_status(status))
+        found = members(status.answer)
         self.assertEqual(b'{"submit":1700000031,"start":null,"end":null}', found["time"])
         self.assertEqual(b'{"submit":1700000031999,"start":null,"end":null}', found["time_ms"])
 
@@ -380,7 +379,7 @@ class AnswerTests(SynchronousTestCase):
     def test_milliseconds_are_never_more_than_one_off(self, seconds: float) -> None:
         """Any time a clock gives is written as a millisecond at or next to it."""
         status = JobStatus("h", "p", EMPTY_LIST, seconds, None, None, Raw(b"null"))
-        again = decode_answer(encode_status(status), GetStatus(JOB))
+        again = decode_answer(status.answer, GetStatus(JOB))
         assert isinstance(again, JobStatus)
         self.assertTrue(math.isclose(seconds, again.submitted_at, rel_tol=1e-12, abs_tol=0.001))
 
@@ -440,7 +439,7 @@ class AnswerTests(SynchronousTestCase):
 
     @given(
         mangled(
-            endings.map(encode_ending) | records.map(encode_record) | statuses.map(encode_status)
+            endings.map(encode_ending) | records.map(encode_record) | statuses.map(lambda status: status.answer)
         ),
         requests,
     )

@@ -58,7 +58,7 @@ def encoded_answer(answer: client_answers.Answer) -> bytes:
         case client_answers.Record():
             return client_answers.encode_record(answer)
         case client_answers.JobStatus():
-            return client_answers.encode_status(answer)
+            return answer.answer
         case registry.HostList():
             return registry.encode_hosts(answer.names)
         case ProcedureList():
