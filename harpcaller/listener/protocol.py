@@ -286,6 +286,7 @@ class ClientProtocol(Protocol):
                     is_watched = True
                     self._watch()
                 await more
+                self._at_once = 0
         except LineTooLong as error:
             raise RequestTooLarge(f"the request is a {error}") from None
 

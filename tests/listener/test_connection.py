@@ -294,6 +294,13 @@ class FastReaderTests(ListenerCase):
         self.assertLessEqual(written[0], 200)
         self.assertEqual(2001 - written[0], len(client.lines()))
 
+    def test_one_question_after_the_other(self) -> None:
+        """Others have had their turn when the next request comes: it is answered at once."""
+        client = self.client()
+        for _ in range(1000):
+            client.send(STATUS)
+            self.assertEqual(1, len(client.lines()))
+
     def test_goes_away_between_turns(self) -> None:
         """A client that is gone before its next turn leaves nothing behind."""
         job = self.job()
