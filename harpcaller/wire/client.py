@@ -153,7 +153,7 @@ def decode_signed(line: bytes) -> tuple[Request, str | None]:
         if found.pop("harpcaller") != _ONE:
             raise BadField("harpcaller: expected 1, the only version there is")
         token = _decode_auth(found.pop("auth")) if "auth" in found else None
-        operations = [key for key in _DECODERS if key in found]
+        operations = [key for key in found if key in _DECODERS]
         if not operations:
             raise BadField(f"no operation; expected one of {', '.join(_DECODERS)}")
         if len(operations) > 1:

@@ -39,8 +39,13 @@ EMPTY_LIST = Raw(b"[]")
 LARGEST = 2**63 - 1
 _space = re.compile(r"[ \t\r\n]*").match
 _opening = re.compile(r"[ \t\r\n]*\{[ \t\r\n]*").match
-# A key as nearly all are, without escapes.
-_simple_key = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*').match
+# A key as nearly all are, without escapes; and its value and what follows that, if it is as
+# simple and short.
+_simple_member = re.compile(
+    r'"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*'
+    r'(?:("[^"\\\x00-\x1f]{0,200}"|0|[1-9][0-9]{0,20}|true|false|null)'
+    r"[ \t\r\n]*([,}])[ \t\r\n]*)?"
+).match
 _following = re.compile(r"[ \t\r\n]*([,}])[ \t\r\n]*").match
 _tokens = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^ \t\r\n\[\]{},:"]+').finditer
 _neither = bytes(set(range(256)) - set(b'[]{}"'))
@@ -85,7 +90,11 @@ def text_of(data: bytes, *, max_depth: int = MAX_DEPTH) -> str:
     Raises:
         NotJSON: It has one of them.
     """
-    if data.count(b"[") + data.count(b"{") > max_depth and _depth(data) > max_depth:
+    if (
+        len(data) > max_depth
+        and data.count(b"[") + data.count(b"{") > max_depth
+        and _depth(data) > max_depth
+    ):
         raise NotJSON(f"nested deeper than {max_depth} levels")
     try:
         return data.decode("utf-8")
@@ -160,30 +169,40 @@ def members(line: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Raw]:
 
 
 def _members(text: str, position: int, found: dict[str, Raw], plain: bytes | None) -> int:
-    """Read ``"key": value, ...}`` into ``found``; return the position after the brace."""
+    """Read ``"key": value, ...}`` into ``found``; return the position after it."""
     while True:
-        simple = _simple_key(text, position)
+        simple = _simple_member(text, position)
         if simple is not None:
-            key, position = simple[1], simple.end()
+            key, value, follows = simple.groups()
+            position = simple.end()
         else:
             key, position = _key(text, position)
-        try:
-            _, end = _scan(text, position)
-        except (StopIteration, ValueError, RecursionError):
-            _, end = _parse(_checker, text, position)  # which tells what is wrong
+            value = None
+        if value is not None:
+            raw = Raw(value.encode("utf-8"))
+        else:
+            end = _end_of(text, position)
+            raw = _on_one_line(text[position:end]) if plain is None else Raw(plain[position:end])
+            following = _following(text, end)
+            if following is None:
+                position = _space(text, end).end()  # type: ignore[union-attr]  # it matches always
+                raise NotJSON(f"not JSON: expected ',' or '}}' at character {position}")
+            follows = following[1]
+            position = following.end()
         if key in found:
             raise NotJSON(f"the key {json.dumps(key)} stands twice")
-        if plain is None:
-            found[key] = _on_one_line(text[position:end])
-        else:
-            found[key] = Raw(plain[position:end])
-        following = _following(text, end)
-        if following is None:
-            position = _space(text, end).end()  # type: ignore[union-attr]  # it matches always
-            raise NotJSON(f"not JSON: expected ',' or '}}' at character {position}")
-        position = following.end()
-        if following[1] == "}":
-            return following.end(1)
+        found[key] = raw
+        if follows == "}":
+            return position
+
+
+def _end_of(text: str, position: int) -> int:
+    """Check the value that begins here, and tell where it ends."""
+    try:
+        _, end = _scan(text, position)
+    except (StopIteration, ValueError, RecursionError):
+        _, end = _parse(_checker, text, position)  # which tells what is wrong
+    return int(end)
 
 
 def _key(text: str, position: int) -> tuple[str, int]:
@@ -225,10 +244,7 @@ def check(data: bytes, *, max_depth: int = MAX_DEPTH) -> Raw:
         NotJSON: They aren't.
     """
     text = text_of(data, max_depth=max_depth).strip(" \t\r\n")
-    try:
-        _, end = _scan(text, 0)
-    except (StopIteration, ValueError, RecursionError):
-        _, end = _parse(_checker, text, 0)  # which tells what is wrong
+    end = _end_of(text, 0)
     if end != len(text):
         raise NotJSON(f"not JSON: more text after the value, at character {end}")
     return _on_one_line(text)
@@ -387,6 +403,8 @@ _canonical_reader = json.JSONDecoder(
 
 def text_in(string: Raw) -> str:
     """Read what is known to be a string; halves of surrogate pairs may be in it."""
+    if b"\\" not in string:
+        return string[1:-1].decode("utf-8")
     text, _ = scanstring(string.decode("utf-8"), 1, True)
     return str(text)
 

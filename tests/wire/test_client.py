@@ -156,7 +156,7 @@ class RequestTests(SynchronousTestCase):
             ('{"harpcaller":1,"host":"h"}', "no operation"),
             (
                 '{"harpcaller":1,"cancel":"j","get_status":"j"}',
-                "two operations in one request: get_status, cancel",
+                "two operations in one request: cancel, get_status",
             ),
             ('{"harpcaller":1,"cancel":"j","wait":true}', "wait: unknown field"),
             ('{"harpcaller":1,"cancel":"j","x\\u001b[2J\\n":1}', '"x\\u001b[2J\\n": unknown field'),
