@@ -177,7 +177,7 @@ def _members(text: str, position: int, found: dict[str, Raw], plain: bytes | Non
             position = simple.end()
         else:
             key, position = _key(text, position)
-            value = None
+            value = follows = None
         if value is not None:
             raw = Raw(value.encode("utf-8"))
         else:
@@ -403,10 +403,10 @@ _canonical_reader = json.JSONDecoder(
 
 def text_in(string: Raw) -> str:
     """Read what is known to be a string; halves of surrogate pairs may be in it."""
-    if b"\\" not in string:
-        return string[1:-1].decode("utf-8")
-    text, _ = scanstring(string.decode("utf-8"), 1, True)
-    return str(text)
+    text = string.decode("utf-8")
+    if "\\" not in text:
+        return text[1:-1]
+    return str(scanstring(text, 1, True)[0])
 
 
 def shown_key(key: str) -> str:

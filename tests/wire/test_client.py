@@ -439,7 +439,9 @@ class AnswerTests(SynchronousTestCase):
 
     @given(
         mangled(
-            endings.map(encode_ending) | records.map(encode_record) | statuses.map(lambda status: status.answer)
+            endings.map(encode_ending)
+            | records.map(encode_record)
+            | statuses.map(lambda status: status.answer)
         ),
         requests,
     )
