@@ -169,7 +169,6 @@ class CallProcess(Protocol):
         self._how: str | None = None
         self._linger: IDelayedCall | None = None
         self._output = output
-        self.pid: int | None = None
 
     # What the process side tells.
 

@@ -41,7 +41,6 @@ from harpcaller.agent.orders import (
     NotAnOrder,
     NotLoaded,
     Report,
-    Started,
     Unable,
     decode_order,
     encode_line,
@@ -52,6 +51,10 @@ from harpcaller.wire.lines import LineBuffer
 
 #: The descriptor of the socket to the server.
 CONTROL = 3
+#: How much is read at once; orders are short, but for the first.
+_PIECE = 1024
+#: How much room there is for descriptors that come with an order.
+_DESCRIPTORS_SIZE = socket.CMSG_SPACE(2 * 4)
 #: How long calls may go on after SIGTERM when the agent died, in seconds.
 ORPHAN_GRACE = 5.0
 #: How long what a dead worker left may go on after SIGTERM, in seconds.
@@ -98,6 +101,7 @@ class Template:
         self._descriptors: deque[int] = deque()
         self._calls: dict[int, ForkedCall] = {}
         self._by_pidfd: dict[int, ForkedCall] = {}
+        self._ending: set[ForkedCall] = set()
         self._uncounted: set[ForkedCall] = set()
         self._count_at = 0.0
         self._poller = select.poll()
@@ -116,26 +120,26 @@ class Template:
 
     def _patience(self) -> float | None:
         """How long to wait for something to happen, in milliseconds."""
-        ending = [call for call in self._calls.values() if call.kill_at is not None]
-        if any(call.code is not None for call in ending):
-            return _LOOK_EVERY * 1000
-        deadlines = [call.kill_at for call in ending if call.kill_at is not None]
-        if self._uncounted:
-            deadlines.append(self._count_at)
-        deadline = min(deadlines, default=math.inf)
+        deadline = self._count_at if self._uncounted else math.inf
+        for call in self._ending:
+            if call.code is not None:
+                return _LOOK_EVERY * 1000
+            assert call.kill_at is not None
+            deadline = min(deadline, call.kill_at)
         if deadline == math.inf:
             return None
         return max(0.0, deadline - self._clock()) * 1000 + 1
 
     def _hear(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+            # Not recv_fds: Python forgets to pass on its flags.
+            data, ancillary, _, _ = self._control.recvmsg(
+                _PIECE, _DESCRIPTORS_SIZE, socket.MSG_CMSG_CLOEXEC
+            )
         except ConnectionError:
-            data, descriptors = b"", []
-        for descriptor in descriptors:
-            # Python forgets to pass on the flag that would do this.
-            os.set_inheritable(descriptor, False)
-            self._descriptors.append(descriptor)
+            data, ancillary = b"", []
+        for _, _, descriptors in ancillary:
+            self._descriptors.extend(memoryview(descriptors).cast("i"))
         if not data:
             self._abandoned()
             return
@@ -159,7 +163,6 @@ class Template:
     def _start(self, number: int) -> None:
         worker_ends = self._descriptors.popleft(), self._descriptors.popleft()
         cgroup = None if self._cgroups is None else self._cgroups.new(number)
-        _flush()
         try:
             pid = os.fork()  # noqa: TID251 - there are no threads here
         except OSError as error:
@@ -182,7 +185,6 @@ class Template:
             if self._order.max_processes is not None and not is_counted:
                 self._uncounted.add(call)
             self._poller.register(pidfd, select.POLLIN)
-            self._tell(Started(number, pid))
 
     def _is_unable(self, number: int, error: OSError, cgroup: Cgroup | None) -> None:
         self._let_go(cgroup)
@@ -232,13 +234,15 @@ class Template:
         call.signal(number)
         deadline = self._clock() + grace_seconds
         call.kill_at = deadline if call.kill_at is None else min(deadline, call.kill_at)
+        self._ending.add(call)
 
     def _go_on_ending(self) -> None:
         """See which calls that are being ended are gone, and kill those whose grace is over."""
+        if not self._ending:
+            return
         now = self._clock()
-        for call in list(self._calls.values()):
-            if call.kill_at is None:
-                continue
+        for call in list(self._ending):
+            assert call.kill_at is not None
             if call.is_gone():
                 self._over(call)
             elif now >= call.kill_at:
@@ -247,8 +251,10 @@ class Template:
 
     def _count(self) -> None:
         """End calls that have more processes than they may."""
+        if not self._uncounted:
+            return
         now = self._clock()
-        if not self._uncounted or now < self._count_at:
+        if now < self._count_at:
             return
         self._count_at = now + _COUNT_EVERY
         most = self._order.max_processes
@@ -260,6 +266,7 @@ class Template:
 
     def _over(self, call: ForkedCall) -> None:
         del self._calls[call.number]
+        self._ending.discard(call)
         self._uncounted.discard(call)
         _ = os.waitpid(call.pid, 0)
         self._let_go(call.cgroup)
@@ -280,7 +287,6 @@ def _close(descriptors: Iterable[int]) -> None:
 
 
 def _flush() -> None:
-    # What is in the buffers at a fork would be printed twice.
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -342,6 +348,7 @@ def serve(control: socket.socket) -> int:
         control.sendall(encode_line(NotLoaded(str(error))))
         return 1
     keeper.live_on()
+    _flush()  # what is in the buffers at a fork would be printed twice
     _reset_signals()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

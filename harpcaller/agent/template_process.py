@@ -1,9 +1,8 @@
 """The server's side of a template process.
 
 Descriptors are the only resource here that isn't memory.  A call has four: both ends of
-its socket and both ends of its output pipe.  The worker's ends are kept until the
-template tells that it has forked, since sending them takes its time; ours are Twisted's
-to close.
+its socket and both ends of its output pipe.  The worker's ends are closed once they are sent;
+ours are Twisted's to close.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
-from twisted.internet.unix import Server as UnixConnection
+from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,6 +25,7 @@ from harpcaller.agent.call_process import AgentReactor, CallProcess, OutputPipe,
 from harpcaller.agent.cgroups import CallCgroups
 from harpcaller.agent.helper_process import start_helper
 from harpcaller.agent.library import NotLoading
+from harpcaller.agent.order_socket import OrderSocket
 from harpcaller.agent.orders import (
     MAX_LINE,
     Exited,
@@ -37,7 +35,6 @@ from harpcaller.agent.orders import (
     NotLoaded,
     Order,
     Start,
-    Started,
     Unable,
     decode_report,
     encode_line,
@@ -52,44 +49,6 @@ from harpcaller.wire.lines import LineBuffer, LineTooLong
 COMMAND = (sys.executable, "-P", "-m", "harpcaller.agent.template")
 #: How long a procedures file may take to load, in seconds.
 LOAD_SECONDS = 60.0
-
-
-@attrs.define
-class _Call:
-    """A call that the template knows of."""
-
-    process: CallProcess
-    worker_ends: list[int]
-
-    def forget_worker_ends(self) -> None:
-        for descriptor in self.worker_ends:
-            os.close(descriptor)
-        self.worker_ends = []
-
-
-class _Control(Protocol):
-    """The socket on which orders and reports go."""
-
-    transport: UnixConnection  # that's what is adopted
-
-    def __init__(self, template: TemplateProcess) -> None:
-        self._template = template
-        self._lines = LineBuffer(MAX_LINE)
-        self.open = False
-
-    def connectionMade(self) -> None:
-        self.open = True
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.open = False
-
-    def dataReceived(self, data: bytes) -> None:
-        self._lines.feed(data)
-        try:
-            while (line := self._lines.next_line()) is not None:
-                self._template.heard(line)
-        except (LineTooLong, NotAnOrder) as error:
-            self._template.fault(str(error))
 
 
 class _Life(ProcessProtocol):
@@ -130,9 +89,10 @@ class TemplateProcess:
         self._environment = environment
         self._log = log
         self._lost = lost
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, CallProcess] = {}
         self._cgroups: CallCgroups | None = None
-        self._control = _Control(self)
+        self._control: OrderSocket | None = None
+        self._lines = LineBuffer(MAX_LINE)
         self._loading: Deferred[None] | None = None
         self._retired = False
         self._gone: list[Deferred[None]] = []
@@ -167,12 +127,12 @@ class TemplateProcess:
         life = _Life(self, PrintedLines(self._log, "agent.template_printed", {}, self._reactor))
         self._transport, ours = start_helper(self._reactor, life, COMMAND, self._environment)
         self._alive = True
-        adopt(self._reactor, ours, self._control)
+        self._control = OrderSocket(self._reactor, ours, self._take)
 
     # What is asked of it.
 
     def begin(self, wanted: Wanted, events: CallEvents) -> CallProcess:
-        if not self._control.open:
+        if self._control is None or not self._control.connected:
             raise OSError(errno.EPIPE, "the process that procedures are forked from died")
         context = {"procedure": wanted.procedure, "call": wanted.id}
         printed = PrintedLines(self._log, "agent.procedure_printed", context, self._reactor)
@@ -186,10 +146,8 @@ class TemplateProcess:
             process = CallProcess(wanted, self._reactor, events, output, self._send)
             adopt(self._reactor, ours, process)
             _ = undo.pop_all()
-        self._calls[wanted.id] = call = _Call(process, [theirs.detach(), writing])
-        for descriptor in call.worker_ends:
-            self._control.transport.sendFileDescriptor(descriptor)
-        self._send(Start(wanted.id))
+        self._calls[wanted.id] = process
+        self._control.send(encode_line(Start(wanted.id)), [theirs.detach(), writing])
         return process
 
     def retire(self) -> None:
@@ -212,13 +170,22 @@ class TemplateProcess:
         return waiting
 
     def _send(self, order: Order) -> None:
-        self._control.transport.write(encode_line(order))
+        assert self._control is not None
+        self._control.send(encode_line(order))
 
     def _end_if_idle(self) -> None:
-        if self._retired and not self._calls and self._control.open:
-            self._control.transport.loseConnection()
+        if self._retired and not self._calls and self._control is not None:
+            self._control.close()
 
     # What it tells.
+
+    def _take(self, data: bytes) -> None:
+        self._lines.feed(data)
+        try:
+            while (line := self._lines.next_line()) is not None:
+                self.heard(line)
+        except (LineTooLong, NotAnOrder) as error:
+            self.fault(str(error))
 
     def heard(self, line: bytes) -> None:
         """Take a report.
@@ -233,14 +200,8 @@ class TemplateProcess:
             self._not_loading(report.message)
         elif report.call not in self._calls:
             raise NotAnOrder(f"there is no call {report.call}")
-        elif isinstance(report, Started):
-            call = self._calls[report.call]
-            call.process.pid = report.pid
-            call.forget_worker_ends()
         else:
-            call = self._calls.pop(report.call)
-            call.forget_worker_ends()
-            call.process.exited(_in_words(report))
+            self._calls.pop(report.call).exited(_in_words(report))
             self._end_if_idle()
 
     def _loaded(self, report: Loaded) -> None:
@@ -274,16 +235,15 @@ class TemplateProcess:
         """The process is gone."""
         self._alive = False
         self._not_loading(f"the template process ended while it loaded: {how}")
-        if self._control.open:
-            self._control.transport.loseConnection()
+        if self._control is not None:
+            self._control.close()
         if self.procedures and not self._retired:
             self._lost()
         calls, self._calls = self._calls, {}
         for number, call in calls.items():
-            call.forget_worker_ends()
             if self._cgroups is not None:  # keepers see to it themselves
                 self._cgroups.of_call(number).kill()
-            call.process.exited("the process that procedures are forked from died")
+            call.exited("the process that procedures are forked from died")
         gone, self._gone = self._gone, []
         for waiter in gone:
             waiter.callback(None)

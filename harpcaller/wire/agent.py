@@ -10,7 +10,15 @@ from typing import Union
 
 from harpcaller.errors import InvalidProtocol, InvalidRequest, ParseError, ProtocolError
 from harpcaller.wire.client import JobId, as_arguments
-from harpcaller.wire.ending import KEYS, Cancelled, Ending, Failed, from_members, members_of
+from harpcaller.wire.ending import (
+    KEYS,
+    Cancelled,
+    Ending,
+    Failed,
+    Returned,
+    from_members,
+    members_of,
+)
 from harpcaller.wire.fields import BadField, as_boolean, as_integer, as_seconds, as_string
 from harpcaller.wire.procedures import Procedure as Procedure
 from harpcaller.wire.procedures import ProcedureList as ProcedureList
@@ -258,6 +266,8 @@ def encode_message(message: Message) -> bytes:
     if isinstance(message, Said):
         line = b'{"stream":%s}\n' % message.data
         return line if message.number is None else numbered(line, message.number)
+    if isinstance(message, Returned):
+        return b'{"result":%s}\n' % message.value
     fields = members_of(message)
     if "error" in fields:
         fields = {"harp": _ONE, **fields}

@@ -128,6 +128,20 @@ class ProcessCase(TestCase):
         self.calls.append((process, events))
         return process, events
 
+    def hang_up(self) -> None:
+        """Close our end of the template's socket, as if the agent were gone."""
+        assert self.template._control is not None
+        self.template._control.close()
+
+    async def forked(self) -> int:
+        """Wait until there is the process of the only call, or its keeper."""
+        template = self.template._transport.pid
+        assert template is not None
+        while not (children := children_of(template)):
+            await deferLater(reactor, 0.01)
+        (child,) = children
+        return child
+
     async def ending_of(self, name: str, arguments: object = ()) -> Ending | None:
         _, events = self.begin(name, arguments)
         self.how = await events.over

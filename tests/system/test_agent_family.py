@@ -146,7 +146,7 @@ class FamilyTests(FamilyCase):
         """Two new sessions and deaf ears don't save a process from its call's end."""
         process, events, pid = await self.fugitive_of("with_fugitive")
         self.assertTrue(is_running(pid))
-        self.assertNotEqual(os.getpgid(pid), process.pid, "it isn't in the call's group")
+        self.assertNotEqual(os.getpgid(pid), await self.forked(), "it isn't in the call's group")
         process.hush()
         process.end(signal.SIGTERM, 0.3)
         await events.over
@@ -207,7 +207,7 @@ class FamilyTests(FamilyCase):
     async def test_agent_dies(self) -> None:
         """If the agent is gone, too."""
         _, _, pid = await self.fugitive_of("with_fugitive")
-        self.template._control.transport.abortConnection()
+        self.hang_up()
         await self.template.gone()
         self.assertFalse(is_running(pid))
 
@@ -224,11 +224,12 @@ class FamilyTests(FamilyCase):
         await self.load()
         process, events = self.begin("multiplies")
         await events.first_record()
+        group = await self.forked()
         self.assertEqual(3, await self.value_of("add", [1, 2]))
         process.end(signal.SIGTERM, 0.2)
         self.assertIn("signal 9", await events.over)
         self.assertEqual(3, await self.value_of("add", [1, 2]))
-        self.assertEqual([], [seen for seen in everybody() if seen.group == process.pid])
+        self.assertEqual([], [seen for seen in everybody() if seen.group == group])
 
 
 class FamilyWithoutCgroupsTests(FamilyTests):
@@ -261,7 +262,6 @@ class CgroupTests(FamilyCase):
         await events.first_record()
         (group,) = [path for path in folder.iterdir() if path.is_dir()]
         self.assertEqual("call-1", group.name)
-        assert process.pid is not None
         here = own_folder(
             Path(f"/proc/{events.records[0]}/cgroup").read_text(),
             Path("/proc/self/mountinfo").read_text(),

@@ -470,15 +470,14 @@ class TemplateTests(PlainCase):
     async def test_killed(self) -> None:
         """If the template is killed, its calls end, and it is told."""
         await self.load()
-        process, events = self.begin("nap", [1000])
-        while process.pid is None:
-            await deferLater(reactor, 0.01)
+        _, events = self.begin("nap", [1000])
+        pid = await self.forked()
         self.template.kill()
         self.template._retired = False
         self.assertEqual("the process that procedures are forked from died", await events.over)
         await self.template.gone()
         self.assertEqual(1, self.deaths)
-        while is_running(process.pid):
+        while is_running(pid):
             await deferLater(reactor, 0.01)
         with self.assertRaises(OSError):
             self.begin("add", [1])
@@ -486,13 +485,12 @@ class TemplateTests(PlainCase):
     async def test_agent_dies(self) -> None:
         """When the agent is gone, the template ends all calls and itself."""
         await self.load()
-        process, _ = self.begin("nap", [1000])
-        while process.pid is None:
-            await deferLater(reactor, 0.01)
+        _ = self.begin("nap", [1000])
+        pid = await self.forked()
         self.template._retired = True
-        self.template._control.transport.abortConnection()
+        self.hang_up()
         await self.template.gone()
-        self.assertFalse(is_running(process.pid))
+        self.assertFalse(is_running(pid))
 
     async def test_retired(self) -> None:
         """A template that is let go ends when its last call has ended."""
