@@ -33,7 +33,7 @@ if pid == 0:
         work()
     finally:
         os._exit(0)
-print("keeps", flush=True)
+os.write(1, b"keeps\\n")
 print(keeper.Keeper(pid).watch(), flush=True)
 """
 
@@ -56,7 +56,7 @@ FUGITIVE = """
     os.read(r, 1)
 """
 
-WAIT = "    print('ready', flush=True)\n    time.sleep(60)\n"
+WAIT = "    os.write(1, b'ready\\n')\n    time.sleep(60)\n"
 
 
 class KeeperTests(TestCase):
