@@ -37,6 +37,7 @@ CERTIFICATE = make_self_signed()
 HOST = Host("web01.example", "192.0.2.1", 4306, Credentials("user", "pa55word"))
 CALL = Call("web01.example", "reload", Raw(b'["nginx"]'))
 FINE = Returned(Raw(b'{"ok":true}'))
+STREAM = acknowledge(streaming=True)
 
 
 def job_number(number: int) -> JobId:
