@@ -20,6 +20,7 @@ from harpcaller.config.access import Door
 from harpcaller.config.addresses import ListenAddress
 from harpcaller.errors import HarpcallerError
 from harpcaller.logs.events import EventLog
+from harpcaller.service.prompt import be_prompt
 from harpcaller.service.reactor import Reactor
 from harpcaller.service.server_tls import ServerTLS
 
@@ -113,6 +114,7 @@ class Listening:
         except CannotListenError as error:
             words = getattr(error.socketError, "strerror", None) or str(error.socketError)
             raise CannotListen(f"listen: cannot listen on {address}: {words}") from None
+        be_prompt(port)
         place = port.getHost()
         assert isinstance(place, (IPv4Address, IPv6Address))
         _log.info(

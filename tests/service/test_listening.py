@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from harpcaller.config.access import Door
 from harpcaller.config.addresses import listen_address
 from harpcaller.service.listening import CannotListen, Listening
+from harpcaller.service.prompt import PromptServer
 from harpcaller.service.reactor import Reactor
 from tests.house import HouseCase
 
@@ -27,6 +28,7 @@ class PortReactor(MemoryReactorClock):
         self.open: list[tuple[str, int]] = []
         self.taken: set[int] = set()
         self.backlogs: list[int] = []
+        self.made: list[Any] = []
 
     def listenTCP(
         self, port: int, factory: Any, backlog: int = 50, interface: str = ""
@@ -35,6 +37,7 @@ class PortReactor(MemoryReactorClock):
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         made = super().listenTCP(port, factory, backlog, interface)
         self.backlogs.append(backlog)
+        self.made.append(made)
         place = (interface, port)
         self.open.append(place)
         stop = made.stopListening
@@ -94,6 +97,11 @@ class ListeningTests(HouseCase):
         lets clients try again only after a second."""
         self.successResultOf(self.open("127.0.0.1:1"))
         self.assertGreaterEqual(self.reactor.backlogs[0], 1000)
+
+    def test_answers_at_once(self) -> None:
+        """What is written to a client isn't kept for the reactor's next turn."""
+        self.successResultOf(self.open("127.0.0.1:1"))
+        self.assertEqual([PromptServer], [port.transport for port in self.reactor.made])
 
     def test_all_or_none(self) -> None:
         """If one port is taken, those opened before it are closed again."""

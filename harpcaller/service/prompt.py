@@ -1,0 +1,43 @@
+"""Connections of clients on which short answers leave at once."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.tcp import Server
+
+
+class PromptServer(Server):
+    """A connection whose socket is given at once what it takes of what is written.
+
+    Twisted keeps everything for the reactor's next turn, and has the kernel say first that the
+    socket takes it: for a line that costs more than to find out what it should say.  Here only
+    what the socket doesn't take goes that way, and what is written until that is gone.
+    """
+
+    _is_behind = False
+
+    def startWriting(self) -> None:
+        """Something is to be done when the socket takes more: Twisted's own affair until then."""
+        self._is_behind = True
+        super().startWriting()
+
+    def stopWriting(self) -> None:
+        """All is done."""
+        self._is_behind = False
+        super().stopWriting()
+
+    def write(self, data: bytes) -> None:
+        """Write at once what the socket takes, the rest later."""
+        if self.connected and not (self._is_behind or self.TLS):
+            sent = self.writeSomeData(data)
+            # Anything else is an error, which Twisted meets again in the reactor's next turn.
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data:
+            super().write(data)
+
+
+def be_prompt(port: IListeningPort) -> None:
+    """Have connections that come by this port be such; those that have come stay what they are."""
+    # Twisted has no argument for it, but an attribute of the class that an instance may replace.
+    vars(port)["transport"] = PromptServer
