@@ -62,6 +62,11 @@ class Journal(Generic[_T]):
         #: Whether all that was committed so far is durable.
         self.is_durable = True
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is being written."""
+        return not self._busy
+
     def add(self, entry: bytes, ticket: _T, *, sync: bool) -> None:
         """Write an entry; its ticket will be among the committed or the failed.
 

@@ -1,11 +1,12 @@
 """The jobs in hand, their lines that aren't filed yet, and the way to read any job.
 
-Lines are filed lazily and without a sync (the journal has them): when their job ends, when a
+Lines are filed lazily and without a sync (the journal has them): when their job has ended, when a
 job's tail has grown, when all tails together have, and at a checkpoint.  No file is kept open.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -23,6 +24,11 @@ from harpcaller.wire.client_answers import JobStatus
 from harpcaller.wire.ending import Ending, Failed, Raised, Returned
 
 _T = TypeVar("_T")
+
+#: So many jobs that have ended may wait for the journal's rest to be filed, and so many are filed
+#: in it at once.
+MOST_ENDED = 64
+SLICE = 8
 
 
 class Shelf:
@@ -55,7 +61,8 @@ class Shelf:
         self._jobs: dict[JobId, LivingJob] = {}
         self._tailed: dict[JobId, LivingJob] = {}  # those with a tail, the oldest tail first
         self._bytes = 0  # of all tails
-        self._due: list[LivingJob] = []
+        self._grown: list[LivingJob] = []  # whose tail is too long
+        self._ended: deque[LivingJob] = deque()
         self._in_trouble = False
         self._aside: list[JobId] = []
         self._endings: Recent[Ending] = Recent(recent_bytes)
@@ -105,20 +112,35 @@ class Shelf:
         self._bytes += len(lines)
         fact = facts[0]
         if isinstance(fact, Ended):
-            self._due.append(job)
+            self._ended.append(job)
             if isinstance(fact.ending, Returned):  # others may be written a little differently
                 self._endings.put(job.job_id, fact.ending, _carried(fact.ending))
         elif len(job.tail) > self._job_bytes:
-            self._due.append(job)
+            self._grown.append(job)
 
-    def file_due(self) -> None:
-        """File what should wait no longer; what can't be filed waits on in memory."""
-        due, self._due = self._due, []
-        for job in due:
+    def file_due(self, *, at_rest: bool) -> bool:
+        """File what should wait no longer; what can't be filed waits on in memory.
+
+        A file system that is syncing the journal keeps those waiting who make files meanwhile, and
+        with us everybody.  So jobs that have ended are filed between two syncs, a few at once,
+        unless too many wait for that.
+
+        Args:
+            at_rest: Whether nothing is synced now.
+
+        Returns:
+            Whether some wait for a rest.
+        """
+        grown, self._grown = self._grown, []
+        for job in grown:
             self._try_to_file(job)
+        waiting = len(self._ended)
+        for _ in range(max(waiting - MOST_ENDED, min(waiting, SLICE) if at_rest else 0)):
+            self._try_to_file(self._ended.popleft())
         while self._bytes > self._all_bytes:
             if not self._try_to_file(next(iter(self._tailed.values()))):
-                return
+                break
+        return bool(self._ended)
 
     def file(self, job: LivingJob) -> None:
         """Write a job's tail to its file; a job that has ended leaves our hands with that.
@@ -126,7 +148,7 @@ class Shelf:
         Raises:
             OSError: It can't be written now.
         """
-        if job.job_id not in self._tailed:
+        if self._tailed.get(job.job_id) is not job:
             return
         write_lines(self._disk, self._directory, job.job_id, job.filed, bytes(job.tail))
         del self._tailed[job.job_id]

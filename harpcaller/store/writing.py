@@ -76,6 +76,7 @@ class Writing:
         self._background = background
         self._log = log
         self._is_mending = False
+        self._is_filing = False
         self.journal: Journal[_Ticket] = Journal(
             writer,
             lane,
@@ -153,11 +154,28 @@ class Writing:
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.done.callback(None)
-        # A file is never ahead of the journal: a power cut could leave half a line in it that
-        # nothing mends.
-        if self.journal.is_durable:
-            self._shelf.file_due()
+        if self._file_due() and not (self._is_filing or self._background.is_stopping):
+            self._is_filing = True
+            self._background.start(self._file_at_rest(), "store.filing_bug")
         self._grown(self.journal.length)
+
+    def _file_due(self) -> bool:
+        """File what is due; tells whether there is more to file now.
+
+        A file is never ahead of the journal: a power cut could leave half a line in it that
+        nothing mends.
+        """
+        is_at_rest = self.journal.is_at_rest
+        return self.journal.is_durable and self._shelf.file_due(at_rest=is_at_rest) and is_at_rest
+
+    async def _file_at_rest(self) -> None:
+        """Go on as long as the journal rests; afterwards the next batch sees to it."""
+        try:
+            await self._background.turn()
+            while not self._background.is_stopping and self._file_due():
+                await self._background.turn()
+        finally:
+            self._is_filing = False
 
     def _tell_index(self, job: LivingJob, fact: Fact) -> None:
         if isinstance(fact, Submitted):

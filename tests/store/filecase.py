@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
 
 from harpcaller.interfaces import LeftOver
 from harpcaller.store.filestore import FileJobStore
@@ -11,7 +14,9 @@ from harpcaller.store.layout import INDEX, job_path
 from harpcaller.store.sizes import Durability, Sizes
 from harpcaller.wire.client import JobId
 from tests.store.fakes import FaultyDisk, SteppedLane, StraightLane, file_store
-from tests.store.jobs import StoreCase
+from tests.store.jobs import StoreCase, job
+
+_T = TypeVar("_T")
 
 
 class FileCase(StoreCase):
@@ -55,15 +60,18 @@ class FileCase(StoreCase):
 
     def _end(self, store: FileJobStore) -> None:
         self.disk.recover()
-        closing = store.close()
+        self.settle(store.close())
+
+    def settle(self, work: Deferred[_T]) -> _T:
+        """Let lanes and clock go on until a Deferred has fired, and give its result."""
         for _ in range(1000):
             for lane in self._all_lanes:
                 if isinstance(lane, SteppedLane):
                     lane.drain()
             self.clock.advance(0)
-            if closing.called:
+            if work.called:
                 break
-        self.successResultOf(closing)
+        return self.successResultOf(work)
 
     def kill(self) -> None:
         """Go on with a copy of what is on disk now, as after ``kill -9``; it isn't opened yet."""
@@ -98,6 +106,30 @@ class FileCase(StoreCase):
             if not self.clock.getDelayedCalls():
                 return
             self.clock.advance(0)
+
+
+class SteppedCase(FileCase):
+    """A test that says when the disk has done its work."""
+
+    stepped = True
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.open()
+        lane = self.lanes["harpcaller journal"]
+        assert isinstance(lane, SteppedLane)
+        self.lane = lane
+
+    def add(self, number: int, *facts: object) -> list[Deferred[None]]:
+        """Store facts without waiting."""
+        return [self.store.add(job(number), fact) for fact in facts]  # type: ignore[arg-type]  # facts
+
+    def do(self, number: int, *facts: object) -> None:
+        """Store facts and let the disk do its work."""
+        added = self.add(number, *facts)
+        self.lane.drain()
+        for one in added:
+            self.successResultOf(one)
 
 
 def read_file(path: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from twisted.internet.defer import Deferred
 
@@ -12,12 +11,12 @@ from harpcaller.errors import InvalidJobId, StorageError
 from harpcaller.interfaces import LeftOver, Page, Started, Submitted
 from harpcaller.store.disk import RealDisk
 from harpcaller.store.filestore import FileJobStore
-from harpcaller.store.layout import INDEX, LOCK, job_path
+from harpcaller.store.layout import INDEX, job_path
 from harpcaller.store.sizes import Sizes
 from harpcaller.wire.client import JobId
 from tests.house import HouseCase
-from tests.store.fakes import NoReactor, SteppedLane, StraightLane, file_store
-from tests.store.filecase import FileCase, read_file, write_file
+from tests.store.fakes import NoReactor, StraightLane, file_store
+from tests.store.filecase import FileCase, SteppedCase, read_file, write_file
 from tests.store.jobs import call, ended, job, record
 
 
@@ -52,30 +51,6 @@ class PrivacyTests(HouseCase):
         self.assertIn(job_path(directory, job(1)), modes)
         self.assertEqual({0}, set(modes.values()), modes)
         self.successResultOf(store.close())
-
-
-class SteppedCase(FileCase):
-    """A test that says when the disk has done its work."""
-
-    stepped = True
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.open()
-        lane = self.lanes["harpcaller journal"]
-        assert isinstance(lane, SteppedLane)
-        self.lane = lane
-
-    def add(self, number: int, *facts: object) -> list[Deferred[None]]:
-        """Store facts without waiting."""
-        return [self.store.add(job(number), fact) for fact in facts]  # type: ignore[arg-type]  # facts
-
-    def do(self, number: int, *facts: object) -> None:
-        """Store facts and let the disk do its work."""
-        added = self.add(number, *facts)
-        self.lane.drain()
-        for one in added:
-            self.successResultOf(one)
 
 
 class StoreThenTellTests(SteppedCase):
@@ -121,15 +96,6 @@ class StoreThenTellTests(SteppedCase):
         self.disk.calls.clear()
         self.lane.drain()
         self.assertEqual(2, self.disk.calls.count("append"))
-
-    def test_files_are_lazy(self) -> None:
-        """A job that waits has no file; one that ended has."""
-        self.do(1, Submitted(call(), 1.0))
-        self.assertFalse(os.path.exists(self.file_of(job(1))))
-        self.disk.calls.clear()
-        self.do(1, ended())
-        self.assertTrue(os.path.exists(self.file_of(job(1))))
-        self.assertEqual(0, self.disk.calls.count("sync"))
 
 
 class FailureTests(SteppedCase):
@@ -318,56 +284,6 @@ class NoDurabilityTests(SteppedCase):
         self.do(1, Submitted(call(), 1.0), Started(1.0), ended())
         self.assertEqual(0, self.disk.calls.count("sync"))
         self.assertEqual("ended", self.successResultOf(self.store.status(job(1))).state)
-
-
-class FilingTests(FileCase):
-    """When lines leave memory."""
-
-    sizes = Sizes(job_tail=1000, all_tails=3000)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.open()
-
-    def test_grown_tail(self) -> None:
-        """A job that said much is filed while it runs, and read as one."""
-        job_id = self.submit(1)
-        for number in range(50):
-            self.finish(self.store.add(job_id, record(number, "x" * 50)))
-        self.assertGreater(len(read_file(self.file_of(job_id))), 2500)
-        self.assertEqual(list(range(50)), [one.number for one in self.all_records(job_id)])
-
-    def test_all_tails_together(self) -> None:
-        """When many small tails pass the bound, the oldest are filed."""
-        jobs = [self.submit(number) for number in range(30)]
-        there = [os.path.exists(self.file_of(job_id)) for job_id in jobs]
-        self.assertIn(True, there)
-        self.assertEqual(sorted(there, reverse=True), there)
-        self.assertFalse(there[-1])
-
-    def test_bound_with_broken_disk(self) -> None:
-        """If nothing can be filed the store goes on in memory."""
-        self.disk.failing["write_at"] = errno.EIO
-        for number in range(30):
-            self.submit(number)
-        self.assertEqual(30, len(self.listing()))
-
-    def test_private(self) -> None:
-        """Files and directories are for the daemon's user alone."""
-        job_id = self.run_job(1)
-        for path in (self.file_of(job_id), f"{self.directory}/{LOCK}"):
-            self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
-        folder = os.path.dirname(self.file_of(job_id))
-        self.assertEqual(0o700, stat.S_IMODE(os.stat(folder).st_mode))
-
-    def test_reads_like_the_manual(self) -> None:
-        """A job's file is the lines that doc/store shows."""
-        job_id = self.run_job(1, records=1)
-        head, start, packet, end = read_file(self.file_of(job_id)).splitlines()
-        self.assertIn(b'"harpcaller_job":1', head)
-        self.assertEqual(b'{"start":11.0}', start)
-        self.assertEqual(b'{"packet":0,"time":100.0,"data":"line"}', packet)
-        self.assertEqual(b'{"end":1000.0,"result":"done"}', end)
 
 
 class OpeningTests(FileCase):
