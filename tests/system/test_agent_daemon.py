@@ -21,7 +21,7 @@ from harpcaller.service.agent_parts import CommandLine
 from harpcaller.service.agent_service import make_daemon
 from harpcaller.service.reactor import Reactor
 from harpcaller.testing.certificates import make_authority
-from tests.system.test_agent_tls import CONFIG, PASSWORD, USER, Agent, Client, prepare
+from tests.system.agents import CONFIG, PASSWORD, USER, Agent, Client, prepare
 
 reactor = cast(Reactor, installed)
 

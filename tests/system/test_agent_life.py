@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harpcaller import __version__
 from tests.system.agent_processes import helper_of
-from tests.system.test_agent_tls import SECONDS, Agent, LifeCase
+from tests.system.agents import SECONDS, Agent, LifeCase
 
 SIMPLE = "from harpd.proc import procedure\n@procedure\ndef version(): return {!r}\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from tests.system.test_agent_tls import USER, AgentCase, Client
+from tests.system.agents import USER, AgentCase, Client
 
 
 class LockTests(AgentCase):

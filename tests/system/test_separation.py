@@ -35,7 +35,7 @@ from harpcaller.wire.client import JobId
 from tests.agent.fakes import FakeChecker, FakeLink, FakeTemplate, asked, described
 from tests.system import hostile_network
 from tests.system.agent_processes import is_running
-from tests.system.test_agent_tls import SECONDS, Agent, AgentCase, prepare
+from tests.system.agents import SECONDS, Agent, AgentCase, prepare
 
 reactor = cast(AgentReactor, installed)
 LOG = EventLog("agent")
