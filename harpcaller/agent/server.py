@@ -1,7 +1,7 @@
 """The callers' door: one TLS connection, one request after the other, each a call.
 
-Thin: it reads a line, has the user checked, lets :class:`~harpcaller.agent.calls.Calls`
-run the call, and sends what comes.  Closing the connection ends the call, unless the call is kept
+Thin: it reads a line, hands the request to the :class:`~harpcaller.agent.desk.Desk`, and sends
+what comes.  Closing the connection ends the call, unless the call is kept
 (:mod:`harpcaller.agent.kept`); of such a call's connection one more line is read, its cancel.
 
 ::
@@ -22,10 +22,7 @@ After the last line a connection that may stay is idle; others are closed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
-from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -41,10 +38,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harpcaller.agent.auth.checking import source_of
+from harpcaller.agent.crowd import Crowd
+from harpcaller.agent.desk import Desk, back_for
 from harpcaller.agent.idle import IdleConnections, IdleSettings
 from harpcaller.agent.seams import Begun, CallsSeen, IChecker, IConnection, Kept, KeptCallsSeen
 from harpcaller.agent.strangers import Strangers
-from harpcaller.errors import InvalidRequest, NoSuchJob, WireError
+from harpcaller.errors import InvalidRequest, WireError
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.agent import (
     MAX_REQUEST_SIZE,
@@ -55,9 +54,7 @@ from harpcaller.wire.agent import (
     ProcedureCall,
     Request,
     decode_request,
-    encode_cancelled,
     encode_message,
-    encode_procedures,
 )
 from harpcaller.wire.client import JobId
 from harpcaller.wire.ending import Failed
@@ -65,23 +62,6 @@ from harpcaller.wire.lines import LineBuffer, LineTooLong
 
 #: How long a caller may take to read what is left after the call's end, in seconds.
 FLUSH_SECONDS = 60.0
-
-
-_Value = TypeVar("_Value")
-
-
-async def _known(value: _Value | Deferred[_Value]) -> _Value:
-    """Wait for a value that may be there already."""
-    return await value if isinstance(value, Deferred) else value
-
-
-def _back_for(request: Request) -> JobId | None:
-    """Tell which call may be there already that a request is about."""
-    if isinstance(request, Attach) or (
-        isinstance(request, ProcedureCall) and request.again is not None
-    ):
-        return request.job
-    return None
 
 
 class ICallerTransport(ITCPTransport, IConsumer):
@@ -123,7 +103,7 @@ class AgentConnection(Protocol):
         self._has_said_all = False
         self._fed = False
         self._since = 0.0
-        self._generation = door.idle.generation
+        self._generation = door.crowd.idle.generation
         self.peer = self.source = "?"
 
     @property
@@ -138,7 +118,7 @@ class AgentConnection(Protocol):
         self.peer = getattr(self.transport.getPeer(), "host", "?")
         self.source = source_of(self.peer)
         self._since = self._door.steady()
-        if not self._door.let_in(self):
+        if not self._door.crowd.let_in(self):
             self.transport.abortConnection()
             return
         self.transport.setTcpNoDelay(True)
@@ -154,7 +134,7 @@ class AgentConnection(Protocol):
         if self._stage in (Stage.ASKING, Stage.KEPT):
             self._lines.feed(data)
             self._take_line()
-            self._door.hold(self, self._lines.pending())
+            self._door.crowd.hold(self, self._lines.pending())
         elif self._stage is Stage.RUNNING or (self._lines.pending() + len(data) > MAX_REQUEST_SIZE):
             self._reading = False
         else:
@@ -174,7 +154,7 @@ class AgentConnection(Protocol):
             if self._stage is Stage.KEPT:
                 self._take_cancel(request)
             else:
-                self._stage, self._back_for = Stage.CHECKING, _back_for(request)
+                self._stage, self._back_for = Stage.CHECKING, back_for(request)
                 work = Deferred.fromCoroutine(self._serve(request))
                 if not work.called:
                     # Otherwise the next request may be under way.
@@ -202,7 +182,7 @@ class AgentConnection(Protocol):
         """The caller is gone."""
         self._reading = False
         self._stop_timer()
-        self._door.let_out(self)
+        self._door.crowd.let_out(self)
         if self._work is not None:
             self._work.cancel()
         if self._stage is Stage.CHECKING:
@@ -220,60 +200,42 @@ class AgentConnection(Protocol):
         except (LineTooLong, WireError):
             return
         if isinstance(said, CancelJob) and said.job == self._back_for:
-            forget(
-                Deferred.fromCoroutine(self._cancel(said)), self._door.log, "agent.request_failed"
-            )
-
-    async def _cancel(self, request: CancelJob) -> None:
-        with suppress(WireError):  # which is told to nobody: he is gone
-            await self._door.checker.check(request.credentials, self.peer)
-            _ = await _known(self._door.kept_calls.cancel(request))
+            work = Deferred.fromCoroutine(self._door.desk.last_word(said, self.peer))
+            forget(work, self._door.log, "agent.request_failed")
 
     # The request's way.
 
     async def _serve(self, request: Request) -> None:
+        desk = self._door.desk
         try:
-            await self._door.checker.check(request.credentials, self.peer)
+            await desk.check(request, self.peer)
             self._stop_timer()
-            self._door.known(self)
-            if isinstance(request, ListProcedures):
-                self._answer(encode_procedures(await _known(self._door.calls.listed(request))))
-                return
-            if isinstance(request, CancelJob):
-                ended = await _known(self._door.kept_calls.cancel(request))
-                self._answer(encode_cancelled(ended))
-                return
-            self._begin(request)
+            self._door.crowd.known(self)
+            if isinstance(request, (ListProcedures, CancelJob)):
+                self._answer(await desk.answer(request))
+            elif desk.keeps(request):
+                self._keep(request)
+            else:
+                assert isinstance(request, ProcedureCall)
+                self._run(request)
         except WireError as error:
             self._refuse(error)
 
-    def _begin(self, request: ProcedureCall | Attach) -> None:
-        calls, kept_calls = self._door.calls, self._door.kept_calls
-        if isinstance(request, Attach):
-            self._kept_job = request.job
-            self._kept = kept_calls.attach(request, self, self.peer)
-        elif request.job is not None and kept_calls.are_kept:
-            self._kept_job = request.job
-            if request.again is not None:
-                # Reckoned from before it was sent, however long it was on its way.
-                age = request.again + self._door.steady() - self._since
-                request = replace(request, again=age)
-            self._kept = kept_calls.begin(
-                request, self, lambda keeper: calls.begin(request, keeper, self.peer)
-            )
-        else:
-            if request.again is not None:
-                raise NoSuchJob("whether the call was begun before isn't known any more")
-            self._stage = Stage.RUNNING
-            if request.job is None or self._lines.pending():
-                # A caller that doesn't know of additions may wait for us to close.
-                self._reading = False
-            self._call = calls.begin(request, self, self.peer)
-            return
+    def _keep(self, request: ProcedureCall | Attach) -> None:
+        self._kept_job = request.job
+        age = self._door.steady() - self._since
+        self._kept = self._door.desk.keep(request, self, self.peer, age)
         self._stage = Stage.KEPT
         if self._reading:
             # The cancel may have come already.
             self._take_line()
+
+    def _run(self, request: ProcedureCall) -> None:
+        self._stage = Stage.RUNNING
+        if request.job is None or self._lines.pending():
+            # A caller that doesn't know of additions may wait for us to close.
+            self._reading = False
+        self._call = self._door.desk.run(request, self, self.peer)
 
     def _refuse(self, error: WireError) -> None:
         self._door.log.info(
@@ -289,7 +251,7 @@ class AgentConnection(Protocol):
     # Between two calls.
 
     def _may_stay(self) -> bool:
-        return self._reading and self._door.idle.may_stay(self._generation)
+        return self._reading and self._door.crowd.idle.may_stay(self._generation)
 
     def _rest(self) -> None:
         """Wait for the next request."""
@@ -297,8 +259,8 @@ class AgentConnection(Protocol):
         self._call = self._kept = self._kept_job = self._work = None
         self._has_said_all = False
         self._stage = Stage.IDLE
-        self._wait(self._door.idle.settings.seconds, self._idled_too_long)
-        self._door.idle.add(self)
+        self._wait(self._door.crowd.idle.settings.seconds, self._idled_too_long)
+        self._door.crowd.idle.add(self)
         if self._reading and self._lines.pending():
             # It came right behind the confirmation.
             self._wake_up()
@@ -309,7 +271,7 @@ class AgentConnection(Protocol):
         self._wait(self._door.request_seconds, self._took_too_long)
 
     def _idled_too_long(self) -> None:
-        self._door.idle.discard(self)
+        self._door.crowd.idle.discard(self)
         self.close()
 
     # Time.
@@ -398,58 +360,13 @@ class Door(ServerFactory[AgentConnection]):
         idle: IdleSettings | None = None,
         steady: Callable[[], float] | None = None,
     ) -> None:
-        self.checker = checker
-        self.calls = calls
-        self.kept_calls = kept_calls
+        self.desk = Desk(checker, calls, kept_calls)
+        self.crowd = Crowd(Strangers(clock, log), IdleConnections(idle or IdleSettings(seconds=0)))
         self.clock = clock
         self.request_seconds = request_seconds
         self.log = log
-        self.idle = IdleConnections(idle or IdleSettings(seconds=0))
         self.steady = steady or clock.seconds
-        self._connections: set[AgentConnection] = set()
-        self._strangers = Strangers(clock, log)
-        self._empty: list[Deferred[None]] = []
 
     def buildProtocol(self, address: IAddress | None) -> AgentConnection:
         """Twisted: somebody connects."""
         return AgentConnection(self)
-
-    def let_in(self, connection: AgentConnection) -> bool:
-        """Take a connection; tells whether there is room for another unknown one."""
-        if not self._strangers.let_in(connection):
-            return False
-        self._connections.add(connection)
-        return True
-
-    def hold(self, connection: AgentConnection, size: int) -> None:
-        """The connection has sent so much that isn't a whole request yet."""
-        self._strangers.hold(connection, size)
-
-    def known(self, connection: AgentConnection) -> None:
-        """The connection's user is known."""
-        self._strangers.discard(connection)
-        self.idle.discard(connection)
-
-    def let_out(self, connection: AgentConnection) -> None:
-        """The connection is closed."""
-        self._connections.discard(connection)
-        self._strangers.discard(connection)
-        self.idle.discard(connection)
-        if not self._connections:
-            empty, self._empty = self._empty, []
-            for waiter in empty:
-                waiter.callback(None)
-
-    def empty(self) -> Deferred[None]:
-        """Wait until all connections are closed; cancelling gives the waiting up."""
-        waiting: Deferred[None] = Deferred(lambda gone: self._empty.remove(gone))
-        if self._connections:
-            self._empty.append(waiting)
-        else:
-            waiting.callback(None)
-        return waiting
-
-    def close_all(self) -> None:
-        """Close every connection without further words."""
-        for connection in list(self._connections):
-            connection.transport.abortConnection()

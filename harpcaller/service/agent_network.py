@@ -120,9 +120,10 @@ class Network:
     def _meet_by(self, terms: Terms) -> None:
         self._door.request_seconds = terms.request_milliseconds / 1000
         self._kept_calls.are_kept = terms.are_kept
-        self._door.idle.settings = IdleSettings(terms.idle_milliseconds / 1000, terms.most_idle)
+        idle = self._door.crowd.idle
+        idle.settings = IdleSettings(terms.idle_milliseconds / 1000, terms.most_idle)
         # Callers come in anew, by the certificates and the users of now.
-        self._door.idle.close()
+        idle.close()
 
     def told(self, message: ToNetwork) -> None:
         """Do what the monitor says."""
@@ -142,11 +143,11 @@ class Network:
         self._control.say(Listening())
 
     async def _leave(self) -> None:
-        self._door.idle.stop()
+        self._door.crowd.idle.stop()
         ports, self._ports = self._ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
-        await self._door.empty()
+        await self._door.crowd.empty()
         self._reactor.stop()
 
     def abandoned(self) -> None:

@@ -37,7 +37,7 @@ class StayingCase(ServerCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.door.idle.settings = IdleSettings(60.0, 2)
+        self.door.crowd.idle.settings = IdleSettings(60.0, 2)
         self.kept_calls.settings = KeepSettings(60.0, self.mktemp(), keeps_connections=True)
         self.addCleanup(self.end_all)
 
@@ -104,9 +104,9 @@ class CallsTests(StayingCase):
         for number in (None, None, 1, 2, None, 3):
             self.call(here, number)
         self.assertEqual(6, len(self.checker.peers))
-        self.assertEqual(1, len(self.door.idle))
+        self.assertEqual(1, len(self.door.crowd.idle))
         self.lose(here[0])
-        self.assertEqual((0, 0), (len(self.door.idle), len(self.kept_calls)))
+        self.assertEqual((0, 0), (len(self.door.crowd.idle), len(self.kept_calls)))
         self.assertEqual([], self.process().ends)
 
     def test_closing_cancels(self) -> None:
@@ -198,7 +198,7 @@ class CallsTests(StayingCase):
 
     def test_not_wanted(self) -> None:
         """Where the operator doesn't want it, connections are for one call."""
-        self.door.idle.settings = IdleSettings(0.0)
+        self.door.crowd.idle.settings = IdleSettings(0.0)
         self.kept_calls.settings = KeepSettings(60.0, self.mktemp())
         for number in (None, 1):
             here = self.connect()
@@ -398,7 +398,7 @@ class IdleTests(StayingCase):
         self.call(connections[3])
         self.assertTrue(connections[2][1].disconnecting)
         self.assertOpen(connections[1], connections[3])
-        self.assertEqual(2, len(self.door.idle))
+        self.assertEqual(2, len(self.door.crowd.idle))
         self.lose_all(connections)
 
     def test_too_many_being_checked(self) -> None:
@@ -415,7 +415,7 @@ class IdleTests(StayingCase):
         for waiting in self.checker.waiting:
             waiting.callback(None)
         self.assertEqual(RESUMABLE, connections[0][1].value())
-        self.assertEqual(0, len(self.door.idle))
+        self.assertEqual(0, len(self.door.crowd.idle))
         self.lose_all(connections)
 
     def test_reload(self) -> None:
@@ -426,7 +426,7 @@ class IdleTests(StayingCase):
         self.ask(busy)
         self.checker.slow = True
         self.say(checked, self.request(99))
-        self.door.idle.close()
+        self.door.crowd.idle.close()
         self.assertTrue(idle[1].disconnecting)
         self.assertFalse(busy[1].disconnecting or checked[1].disconnecting)
         self.assertEqual(ANSWER, self.answer(busy))
@@ -445,7 +445,7 @@ class IdleTests(StayingCase):
         here, there = self.connect(), self.connect()
         self.call(here)
         self.say(there, self.request(1))
-        self.door.idle.stop()
+        self.door.crowd.idle.stop()
         self.assertTrue(here[1].disconnecting)
         self.assertEqual(ANSWER, self.answer(there))
         self.say(there, self.cancel(1))

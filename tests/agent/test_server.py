@@ -465,15 +465,13 @@ class UnknownTests(ServerCase):
         self.assertEqual([1, 3], [event["context"]["times"] for event in seen])
         self.lose(first)
 
-    def test_all_closed(self) -> None:
-        """The door knows when nobody is left, and can close all."""
-        self.successResultOf(self.door.empty())
-        connection, transport = self.connect()
-        waiting, given_up = self.door.empty(), self.door.empty()
+    def test_nobody_left(self) -> None:
+        """The door knows when nobody is left."""
+        self.successResultOf(self.door.crowd.empty())
+        connection, _ = self.connect()
+        waiting, given_up = self.door.crowd.empty(), self.door.crowd.empty()
         given_up.cancel()
         self.failureResultOf(given_up)
-        self.door.close_all()
-        self.assertTrue(transport.aborted)
         self.assertNoResult(waiting)
         self.lose(connection)
         self.successResultOf(waiting)

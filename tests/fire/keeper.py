@@ -220,7 +220,7 @@ class Keeper:
 
     def reload(self) -> None:
         """Let nobody's connection stay who came by what was in force before."""
-        self._door.idle.close()
+        self._door.crowd.idle.close()
 
     def alive(self) -> bool:
         """Tell whether it hasn't died."""

@@ -40,7 +40,7 @@ class SeparatedCase(ServerCase):
             self.clock,
             request_seconds=10.0,
             log=LOG,
-            idle=self.door.idle.settings,
+            idle=self.door.crowd.idle.settings,
         )
 
     def connect(self, address: str = "10.0.0.1") -> tuple[AgentConnection, Transport]:
@@ -100,7 +100,7 @@ class IdleTests(SeparatedCase, test_idle.IdleTests):
 
         def confirm_and_reload() -> None:
             here[0].dataReceived(self.cancel(1))
-            self.door.idle.close()
+            self.door.crowd.idle.close()
 
         self.wire.hold(confirm_and_reload)
         self.assertTrue(here[1].disconnecting)
