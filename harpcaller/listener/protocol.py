@@ -40,6 +40,7 @@ from harpcaller.errors import (
 )
 from harpcaller.interfaces import IDispatcher, Requester
 from harpcaller.listener.gate import Access, identified, subject_of
+from harpcaller.listener.patience import Patience, Wanted
 from harpcaller.listener.requests import answer
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.wire.client import DEFAULT_MAX_REQUEST_SIZE, decode_signed
@@ -102,10 +103,7 @@ class ClientProtocol(Protocol):
         self._is_tls = False
         self._handshake: IDelayedCall | None = None
         self._serving: Deferred[None] | None = None
-        self._more: Deferred[None] | None = None
-        self._room: Deferred[None] | None = None
-        self._alarm: IDelayedCall | None = None
-        self._due = 0.0  # when the client has made us wait too long
+        self._patience = Patience(clock, settings.idle_timeout_seconds)
         self._no_more = False
         self._full = False
         self._at_once = 0
@@ -159,10 +157,9 @@ class ClientProtocol(Protocol):
         if self._linger is not None:
             return
         self._lines.feed(data)
-        if self._more is not None:
-            more, self._more = self._more, None
-            more.callback(None)
-        elif self._lines.pending() > self._settings.max_request_size and not self._held_back:
+        if self._patience.came(Wanted.MORE):
+            return
+        if self._lines.pending() > self._settings.max_request_size and not self._held_back:
             self._held_back = True
             self.transport.pauseProducing()
 
@@ -180,9 +177,7 @@ class ClientProtocol(Protocol):
         if isinstance(handle, socket.socket):
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        if self._more is not None:
-            more, self._more = self._more, None
-            more.callback(None)
+        self._patience.came(Wanted.MORE)
 
     def writeConnectionLost(self) -> None:
         """Our own side is shut down; nothing to do."""
@@ -209,9 +204,7 @@ class ClientProtocol(Protocol):
     def resumeProducing(self) -> None:
         """There is room again."""
         self._full = False
-        if self._room is not None:
-            room, self._room = self._room, None
-            room.callback(None)
+        self._patience.came(Wanted.ROOM)
 
     def stopProducing(self) -> None:
         """The connection is lost, which :meth:`connectionLost` sees to."""
@@ -222,6 +215,8 @@ class ClientProtocol(Protocol):
         try:
             while (line := await self._next_line()) is not None:
                 await self._answer(line)
+                if self._is_ahead():
+                    await self._stand_back()
             self._hang_up()
         except WireError as error:
             # Whoever breaks the protocol is told once, and can't be understood from here on.
@@ -236,7 +231,7 @@ class ClientProtocol(Protocol):
             self._refuse(SystemFailure("the dispatcher failed; its log tells more"))
         finally:
             self._serving = None
-            self._stop_watching()
+            self._patience.stop()
 
     async def _answer(self, line: bytes) -> None:
         request, token = decode_signed(line)
@@ -245,10 +240,12 @@ class ClientProtocol(Protocol):
             client = identified(access, client, token)
             told = await answer(self._dispatcher, access, request, client)
             if isinstance(told, bytes):
-                await self._send(told)
+                self._write(told)
                 return
             async for piece in told:
-                await self._send(piece)
+                self._write(piece)
+                if self._is_ahead():
+                    await self._stand_back()
         except WireError as error:
             if isinstance(error, NotAllowed):
                 _log.warn(
@@ -258,7 +255,7 @@ class ClientProtocol(Protocol):
                     **subject_of(request),
                     reason=error.message,
                 )
-            await self._send(encode_error(error.wire_type, error.message))
+            self._write(encode_error(error.wire_type, error.message))
 
     async def _next_line(self) -> bytes | None:
         """Wait for a request; None when there will be no more.
@@ -268,7 +265,7 @@ class ClientProtocol(Protocol):
             RequestTooLarge: It is longer than allowed.
             TimeoutError: It takes too long.
         """
-        is_watched = False
+        is_begun = False
         try:
             while True:
                 line = self._lines.next_line()
@@ -280,62 +277,34 @@ class ClientProtocol(Protocol):
                         raise InvalidRequest("the last line isn't ended by a newline")
                     return None
                 self._let_go_on()
-                more = self._more = Deferred(self._no_longer_waits)
-                if not is_watched:
-                    # One deadline for the whole line, however many pieces it comes in.
-                    is_watched = True
-                    self._watch()
-                await more
+                # One deadline for the whole line, however many pieces it comes in.
+                await self._patience.wait(Wanted.MORE, anew=not is_begun)
+                is_begun = True
                 self._at_once = 0
         except LineTooLong as error:
             raise RequestTooLarge(f"the request is a {error}") from None
-
-    def _no_longer_waits(self, _cancelled: Deferred[None]) -> None:
-        self._more = self._room = None
-
-    def _watch(self) -> None:
-        """Begin to wait for the client, who has so long from now on."""
-        # A clock isn't set for each request: when it rings it looks who is waited for.
-        self._due = self._clock.seconds() + self._settings.idle_timeout_seconds
-        if self._alarm is None:
-            self._alarm = self._clock.callLater(self._settings.idle_timeout_seconds, self._rang)
-
-    def _rang(self) -> None:
-        self._alarm = None
-        waiting = self._more or self._room
-        if waiting is None:
-            return
-        left = self._due - self._clock.seconds()
-        if left > 0:
-            self._alarm = self._clock.callLater(left, self._rang)
-        else:
-            self._no_longer_waits(waiting)
-            waiting.errback(TimeoutError())
-
-    def _stop_watching(self) -> None:
-        alarm, self._alarm = self._alarm, None
-        if alarm is not None and alarm.active():
-            alarm.cancel()
 
     def _let_go_on(self) -> None:
         if self._held_back and self._lines.pending() <= self._settings.max_request_size:
             self._held_back = False
             self.transport.resumeProducing()
 
-    async def _send(self, piece: bytes) -> None:
-        """Write, and wait until there is room for more."""
+    def _write(self, piece: bytes) -> None:
         self.transport.write(piece)
-        if self._full:
-            room = self._room = Deferred(self._no_longer_waits)
-            self._watch()
-            await room
-            self._at_once = 0
-            return
         self._at_once += len(piece)
-        if self._at_once > self.AT_ONCE:
+
+    def _is_ahead(self) -> bool:
+        """Tell whether the client, or others, should have their turn before more is written."""
+        return self._full or self._at_once > self.AT_ONCE
+
+    async def _stand_back(self) -> None:
+        """Wait until there is room for more, or until others have had their turn."""
+        if self._full:
+            await self._patience.wait(Wanted.ROOM)
+        else:
             # Who reads a long stream as fast as we write it must not keep others waiting.
             await deferLater(self._clock, 0)
-            self._at_once = 0
+        self._at_once = 0
 
     # --- Closing -------------------------------------------------------------------------
 

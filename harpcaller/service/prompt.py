@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import Server
 
@@ -12,9 +13,22 @@ class PromptServer(Server):
     Twisted keeps everything for the reactor's next turn, and has the kernel say first that the
     socket takes it: for a line that costs more than to find out what it should say.  Here only
     what the socket doesn't take goes that way, and what is written until that is gone.
+    Answers to requests that were read together leave together.
     """
 
     _is_behind = False
+    _gathered: list[bytes] | None = None
+
+    # Its bases declare this differently.
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
+        """Have what has come answered."""
+        gathered = self._gathered = []
+        try:
+            return super().doRead()
+        finally:
+            self._gathered = None
+            if gathered:
+                self.write(b"".join(gathered))
 
     def startWriting(self) -> None:
         """Something is to be done when the socket takes more: Twisted's own affair until then."""
@@ -27,7 +41,10 @@ class PromptServer(Server):
         super().stopWriting()
 
     def write(self, data: bytes) -> None:
-        """Write at once what the socket takes, the rest later."""
+        """Write what the socket takes now, or when all has been read that came, the rest later."""
+        if self._gathered is not None:
+            self._gathered.append(data)
+            return
         if self.connected and not (self._is_behind or self.TLS):
             sent = self.writeSomeData(data)
             # Anything else is an error, which Twisted meets again in the reactor's next turn.

@@ -20,7 +20,7 @@ from harpcaller.wire.client import (
     Request,
     job_id_of,
 )
-from harpcaller.wire.ending import Ending, Failed, from_members, members_of
+from harpcaller.wire.ending import Ending, Failed, Returned, from_members, members_of
 from harpcaller.wire.fields import BadField, as_boolean, as_integer, as_object, as_string, as_time
 from harpcaller.wire.procedures import ProcedureList, as_procedures
 from harpcaller.wire.registry import (
@@ -131,6 +131,8 @@ def encode_cancelled(cancelled: bool) -> bytes:
 
 def encode_ending(ending: Ending) -> bytes:
     """Answer with the end result."""
+    if isinstance(ending, Returned):
+        return b'{"result":%s}\n' % ending.value
     return build(members_of(ending)) + b"\n"
 
 

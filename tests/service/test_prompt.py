@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
@@ -33,6 +33,27 @@ class _Producer:
         self.told.append("stop")
 
 
+class _Answering(Protocol):
+    """Answers each line."""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        for _ in data.splitlines():
+            self.transport.write(b"answer\n")
+
+
+class _Noting(PromptServer):
+    """Notes what it gives to its socket."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.sent: list[bytes] = []
+
+    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
+        self.sent.append(data)
+        return super().writeSomeData(data)
+
+
 class PromptTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
@@ -41,7 +62,9 @@ class PromptTests(HouseCase):
             each.setblocking(False)
             self.addCleanup(each.close)
         self.reactor = MemoryReactor()
-        self.connection = PromptServer(here, Protocol(), ("", 0), cast(Any, None), 0, self.reactor)
+        protocol = _Answering()
+        self.connection = _Noting(here, protocol, ("", 0), None, 0, self.reactor)
+        protocol.makeConnection(self.connection)
 
     def waits(self) -> bool:
         """Tell whether the reactor is asked to say when the socket takes more."""
@@ -69,6 +92,13 @@ class PromptTests(HouseCase):
         """It is there before the reactor's next turn, which isn't asked for anything."""
         self.connection.write(b"answer\n")
         self.assertEqual((b"answer\n", False), (self.received(), self.waits()))
+
+    def test_read_together(self) -> None:
+        """Answers to what came together leave together, in order."""
+        self.peer.send(b"question\n" * 3)
+        self.connection.doRead()
+        self.connection.write(b"more\n")
+        self.assertEqual([b"answer\n" * 3, b"more\n"], self.connection.sent)
 
     def test_more_than_the_socket_takes(self) -> None:
         """The rest goes out by and by; what is written meanwhile stands behind it."""
