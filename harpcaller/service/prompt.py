@@ -17,18 +17,18 @@ class PromptServer(Server):
     """
 
     _is_behind = False
-    _gathered: list[bytes] | None = None
+    _gathered: bytes | None = None
 
     # Its bases declare this differently.
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
         """Have what has come answered."""
-        gathered = self._gathered = []
+        self._gathered = b""
         try:
             return super().doRead()
         finally:
-            self._gathered = None
+            gathered, self._gathered = self._gathered, None
             if gathered:
-                self.write(b"".join(gathered))
+                self.write(gathered)
 
     def startWriting(self) -> None:
         """Something is to be done when the socket takes more: Twisted's own affair until then."""
@@ -43,7 +43,7 @@ class PromptServer(Server):
     def write(self, data: bytes) -> None:
         """Write what the socket takes now, or when all has been read that came, the rest later."""
         if self._gathered is not None:
-            self._gathered.append(data)
+            self._gathered += data
             return
         if self.connected and not (self._is_behind or self.TLS):
             sent = self.writeSomeData(data)
