@@ -102,6 +102,28 @@ requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(ListProceduresOf, words),
 )
 
+#: Requests as most are written, and some that look like them.
+questions: st.SearchStrategy[bytes] = st.builds(
+    lambda text, job: text.encode() % job.encode(),
+    st.sampled_from(
+        [
+            '{"harpcaller":1,"get_result":"%s"}',
+            '{"harpcaller":1,"get_result":"%s","wait":true}',
+            '{"harpcaller":1,"get_result":"%s","wait":false}',
+            '{"harpcaller":1,"get_status":"%s"}',
+            '{"harpcaller":1,"get_status":"%s","wait":true}',
+            '{"harpcaller":1,"cancel":"%s"}',
+        ]
+    ),
+    job_ids,
+)
+
+
+def _understood(line: bytes) -> Request | None:
+    with contextlib.suppress(InvalidRequest):
+        return decode_request(line)
+    return None
+
 
 class RequestTests(SynchronousTestCase):
     """What clients ask."""
@@ -112,6 +134,11 @@ class RequestTests(SynchronousTestCase):
         line = encode_request(request)
         self.assertEqual((1, b"\n"), (line.count(b"\n"), line[-1:]))
         self.assertEqual(request, decode_request(line[:-1]))
+
+    @given(questions | mangled(questions))
+    def test_questions_for_a_job(self, line: bytes) -> None:
+        """Those that are known at a look are understood like the same with a space before it."""
+        self.assertEqual(_understood(b" " + line), _understood(line))
 
     def test_what_the_protocol_says(self) -> None:
         """Each operation, with all that may stand in it."""
