@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from harpcaller.testing.certificates import Authority, make_authority
 from tests.system.agent_procedures import PROCEDURES
 from tests.system.agent_processes import children_of, helper_of
+from tests.system.untraced import untraced
 
 USER, PASSWORD = "dispatcher", "opensesame"
 #: How long anything may take.
@@ -239,11 +240,10 @@ class LifeCase(SynchronousTestCase):
     def run_command(
         self, *options: str, is_measured: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        unmeasured = {key: value for key, value in os.environ.items() if "COVERAGE" not in key}
         return subprocess.run(
             [sys.executable, "-P", "-m", "harpcaller.service.harpd", *options],
             cwd=self.folder,
-            env=None if is_measured else unmeasured,
+            env=None if is_measured else untraced(os.environ),
             capture_output=True,
             text=True,
             timeout=SECONDS,

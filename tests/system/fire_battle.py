@@ -21,6 +21,7 @@ from threading import Event, Thread
 from harpcaller.testing.installation import HOST, PATIENCE, Daemon, Installation
 from tests.fire.history import Answer, History, Listing, Question, Run, queue_key
 from tests.fire.people import question_about
+from tests.system.untraced import untraced
 
 PROCEDURES = Path(__file__).parent / "fire_procedures.py"
 _CLIENTS = 6
@@ -46,6 +47,7 @@ class Battle:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.world = Installation(folder, PROCEDURES, _SETTINGS)
+        self.world.environ = untraced(self.world.environ)
         self.history = History(slack_seconds=10.0, unsure_hosts={HOST, "nowhere"})
         self.complaints: list[str] = []
         self._notes = folder / "notes"

@@ -27,6 +27,7 @@ from harpcaller.testing.installation import (
     free_port,
     our_command,
 )
+from tests.system.untraced import untraced
 
 MB = 1024 * 1024
 
@@ -97,6 +98,7 @@ class HostileCase(TestCase):
             f'[[listener]]\naddress = "127.0.0.1:{self.tls_port}"\n'
             'cert_file = "server.pem"\nkey_file = "server.key"\n',
         )
+        self.world.environ = untraced(self.world.environ)
         self.addCleanup(self.world.stop)
         self.open = ExitStack()
         self.addCleanup(self.open.close)

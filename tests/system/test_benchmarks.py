@@ -12,6 +12,8 @@ from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.system.untraced import untraced
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -20,6 +22,7 @@ def run(program: str, *options: str) -> str:
     return subprocess.run(
         [sys.executable, "-m", f"benchmarks.{program}", "--tiny", *options],
         cwd=ROOT,
+        env=untraced(os.environ),
         stdout=subprocess.PIPE,
         text=True,
         timeout=120,
@@ -106,7 +109,14 @@ class ProgramTests(SynchronousTestCase):
             f"--into={page.absolute()}",
             "polls",
         ]
-        subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, timeout=120, check=True)
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            env=untraced(os.environ),
+            stderr=subprocess.PIPE,
+            timeout=120,
+            check=True,
+        )
         written = page.read_text()
         self.assertIn("bare Twisted line server", written)
         self.assertIn("load average", written)

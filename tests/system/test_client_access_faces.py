@@ -11,6 +11,7 @@ import harp
 from harpcaller.testing.installation import HOST, PATIENCE
 from tests.client.faces import AsyncioFace, BlockingFace, Face, TwistedFace
 from tests.system.test_client_access import AccessCase
+from tests.system.untraced import untraced
 
 
 class FaceAccessCase(AccessCase):
@@ -19,6 +20,7 @@ class FaceAccessCase(AccessCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.world.environ = untraced(self.world.environ)
         self.face: Face = type(self).make_face()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.face.close()))
         self.secret = self.token("web")

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from harpcaller.testing.installation import PATIENCE, Installation, our_command
 from harpcaller.wire.values import encode
 from tests.system.test_whole_call import PROCEDURES, wait_until
+from tests.system.untraced import untraced
 
 NAMES = ["db01", "web01", "web02", "web03"]
 #: A host that nobody answers for.
@@ -29,6 +30,7 @@ def _shared() -> Installation:
     folder = tempfile.TemporaryDirectory(prefix="harpcaller-test-")
     atexit.register(folder.cleanup)
     world = Installation(Path(folder.name), PROCEDURES)
+    world.environ = untraced(world.environ)
     # Its certificate has none of these names.
     configuration = world.folder / "harpcaller.toml"
     text = configuration.read_text()

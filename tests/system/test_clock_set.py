@@ -18,6 +18,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from harpcaller.testing.installation import HOST, PATIENCE, Installation
+from tests.system.untraced import untraced
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -63,7 +64,7 @@ class ClockCase(TestCase):
         self.world = Installation(
             self.folder, self.folder / "procedures.py", "client_idle_timeout = 2"
         )
-        self.world.environ["PYTHONPATH"] = str(site)
+        self.world.environ = {**untraced(self.world.environ), "PYTHONPATH": str(site)}
         self.addCleanup(self.world.stop)
         conf = self.folder / "harpd.conf"
         conf.write_text(conf.read_text() + "limits:\n  request_timeout: 2\n")

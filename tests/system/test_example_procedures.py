@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import harp
 from harpcaller.testing.installation import HOST, PATIENCE, Installation
 from harpd.proc import Result
+from tests.system.untraced import untraced
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "harpd" / "harpd.py"
 
@@ -425,6 +426,7 @@ class CalledTests(SynchronousTestCase):
             procedures.write_text(procedures.read_text().replace('uid="nobody", ', ""))
         (self.folder / "installation").mkdir()
         self.world = Installation(self.folder / "installation", procedures)
+        self.world.environ = untraced(self.world.environ)
         self.addCleanup(self.world.stop)
         self.agent = self.world.start_agent()
         self.world.start_dispatcher()

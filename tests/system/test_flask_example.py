@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import harp
 from harpcaller.testing.installation import HOST, Daemon, Installation
 from harpcaller.wire.values import decode
+from tests.system.untraced import untraced
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "flask" / "app.py"
 NOBODY = "8ec71d6b-28d1-4ce2-aa23-f3ea7887beda"
@@ -44,6 +45,7 @@ class FlaskCase(SynchronousTestCase):
         procedures = self.folder / "procedures.py"
         procedures.write_text(PROCEDURES)
         self.world = Installation(self.folder, procedures)
+        self.world.environ = untraced(self.world.environ)
         self.addCleanup(self.world.stop)
         self.world.start_agent()
         self.dispatcher: Daemon = self.world.start_dispatcher()

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from tests.system.multilog_tools import OURS, PATIENCE, Logger, LoggerCase
+from tests.system.untraced import untraced
 
 NOBODY = 65534
 #: Not every user may read our Python's files: so all is imported before.
@@ -344,7 +345,7 @@ class StrangersTests(LoggerCase):
             [sys.executable, "-P", "-c", AS_NOBODY],
             cwd=folder,
             # That user can't write down what was covered.
-            env={key: value for key, value in os.environ.items() if "COVERAGE" not in key},
+            env=untraced(os.environ),
             input=b"a\n",
             capture_output=True,
             check=False,

@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 import harp
 from harpcaller.testing.certificates import make_authority
 from harpcaller.testing.installation import HOST, PATIENCE, Installation, free_port
+from tests.system.untraced import untraced
 
 PAGE = Path(__file__).parent.parent.parent / "doc" / "security.rst"
 PROCEDURES = "from harpd.proc import procedure\n@procedure\ndef echo(value): return value\n"
@@ -73,6 +74,7 @@ class AuthorityTests(TestCase):
         made["agent.pem"] = made.pop("web01.pem")
         made["agent.key"] = (self.folder / "web01.key").read_bytes()
         world = Installation(self.folder, procedures)
+        world.environ = untraced(world.environ)
         self.addCleanup(world.stop)
         for name, content in made.items():
             (self.folder / name).write_bytes(content)
