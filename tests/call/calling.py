@@ -17,14 +17,13 @@ from harpcaller.call.trust import Trust
 from harpcaller.interfaces import Host, ICallSink, Limits
 from harpcaller.testing.agent import (
     HANG_UP,
-    AgentTLS,
     FakeAgent,
     FakeAgentConnection,
     Script,
     acknowledge,
     end,
-    over_tls,
 )
+from harpcaller.testing.agent_tls import AgentTLS, over_tls
 from harpcaller.testing.certificates import make_self_signed
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.client import Call, JobId

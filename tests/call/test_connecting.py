@@ -12,15 +12,8 @@ from twisted.python.failure import Failure
 from harpcaller.call.trust import Trust
 from harpcaller.errors import StorageError
 from harpcaller.interfaces import Limits
-from harpcaller.testing.agent import (
-    HANG_UP,
-    AgentTLS,
-    Say,
-    Wait,
-    acknowledge,
-    end,
-    over_tls,
-)
+from harpcaller.testing.agent import HANG_UP, Say, Wait, acknowledge, end
+from harpcaller.testing.agent_tls import AgentTLS, over_tls
 from harpcaller.wire.ending import Failed
 from tests.call.calling import CERTIFICATE, FINE, CallingCase
 

@@ -23,7 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from harpcaller.call.context import AgentContext
 from harpcaller.call.trust import Trust
 from harpcaller.interfaces import Host
-from harpcaller.testing.agent import AgentTLS as ServerTLS
+from harpcaller.testing.agent_tls import AgentTLS as ServerTLS
 from harpcaller.testing.certificates import (
     Authority,
     Certificate,

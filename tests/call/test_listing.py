@@ -7,7 +7,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from harpcaller.call.trust import Trust
-from harpcaller.testing.agent import HANG_UP, FakeAgent, Say, Script, end, over_tls
+from harpcaller.testing.agent import HANG_UP, FakeAgent, Say, Script, end
+from harpcaller.testing.agent_tls import over_tls
 from harpcaller.wire.agent import MAX_LIST_SIZE, Procedure, ProcedureList
 from harpcaller.wire.ending import Failed
 from tests.call.calling import HOST, CallingCase

@@ -24,16 +24,8 @@ from harpcaller.call.endpoint import endpoint_to
 from harpcaller.call.pool import PoolSettings
 from harpcaller.call.trust import Trust
 from harpcaller.interfaces import Host, Limits
-from harpcaller.testing.agent import (
-    HANG_UP,
-    AgentTLS,
-    FakeAgent,
-    Flood,
-    acknowledge,
-    end,
-    over_tls,
-    record,
-)
+from harpcaller.testing.agent import HANG_UP, FakeAgent, Flood, acknowledge, end, record
+from harpcaller.testing.agent_tls import AgentTLS, over_tls
 from harpcaller.testing.certificates import make_authority
 from harpcaller.wire.agent import Credentials
 from harpcaller.wire.ending import Ending, Failed
