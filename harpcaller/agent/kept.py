@@ -16,9 +16,7 @@ heard how; in ``delivering`` somebody is being told, or was, and hasn't said yet
 (1) The running call is told that its caller is gone, which ends the procedure.  ``--`` is
 accepted and means nothing.  The clock measures how long nobody was attached.
 
-What was said stays in a :class:`~harpcaller.agent.spool.Spool`, since a caller can lose what the
-network, or his own crash, took: at least :attr:`KeptCore.keep_bytes` of what was sent, and all
-that wasn't.  While more than that waits to be sent, the procedure is held back.
+What was said is in its :class:`~harpcaller.agent.feed.Feed`.
 """
 
 from __future__ import annotations
@@ -31,11 +29,10 @@ from automat import TypeMachineBuilder
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from harpcaller.agent.feed import Feed
 from harpcaller.agent.running import RunningCall
 from harpcaller.agent.seams import ICaller, ICallProcess, ILink
-from harpcaller.agent.spool import Spool
-from harpcaller.logs.events import EventLog
-from harpcaller.wire.agent import Acknowledged, encode_message, numbered
+from harpcaller.wire.agent import Acknowledged, encode_message
 
 
 class Keeping(Protocol):
@@ -67,128 +64,36 @@ class KeptCore:
     Args:
         clock: Measures how long nobody is attached.
         orphan_seconds: How long that may be.
-        keep_bytes: How much is kept of what was sent, and how much may wait to be sent.
-        spool: What was said; None once it can't be kept.
+        feed: What was said, and who listens.
         unheard: Called with whether it has ended and nobody is attached, when that changes.
         over: Called with a word for the log when nobody can attach any more.
-        log: Where it is told that nothing can be kept.
-        about: What the log says of the call.
         keeps_connections: What the acknowledgement says of the connection: that it may stay.
     """
 
     clock: IReactorTime
     orphan_seconds: float
-    keep_bytes: int
-    spool: Spool | None
+    feed: Feed
     unheard: Callable[[bool], None]
     over: Callable[[str], None]
-    log: EventLog
-    about: dict[str, object]
     keeps_connections: bool = False
     streaming: bool = False
-    records: int = 0
     running: RunningCall | None = None
-    process: ICallProcess | None = None
     producer: IPushProducer | None = None
-    link: ILink | None = None
-    cursor: int = 0
-    is_flowing: bool = False
-    has_ended: bool = False
-    _is_held_back: bool = False
     _timer: IDelayedCall | None = None
-
-    # What is said.
-
-    def say(self, lines: bytes) -> None:
-        """Take records, which get their numbers."""
-        each = lines.splitlines(keepends=True)
-        first, self.records = self.records, self.records + len(each)
-        self._take(b"".join(numbered(line, first + i) for i, line in enumerate(each)), len(each))
-
-    def say_last(self, line: bytes) -> None:
-        """Take the ending."""
-        self.has_ended = True
-        self._take(line, 0)
-
-    def _take(self, lines: bytes, count: int) -> None:
-        if self.spool is not None:
-            try:
-                if count:
-                    self.spool.add_records(lines, count)
-                else:
-                    self.spool.add_line(lines)
-            except OSError as error:
-                self._stop_keeping(error)
-            else:
-                self.send()
-                return
-        if self.link is not None:
-            # It isn't kept, but who listens now needn't mind.
-            self.link.tell(lines)
-            if self.has_ended:
-                self.link.said_all()
-
-    def _stop_keeping(self, error: OSError) -> None:
-        assert self.spool is not None
-        self.log.error("agent.spool_failed", **self.about, reason=error.strerror)
-        link, is_behind = self.link, self.cursor < self.spool.end
-        self.spool.close()
-        self.spool = None
-        if link is not None and is_behind:
-            # What it would have been sent is lost; it is told by its connection, which closes.
-            self.link = None
-            link.drop()
-
-    def send(self) -> None:
-        """Send what wasn't sent, as far as it is taken."""
-        while self.is_flowing and self.spool is not None and self.cursor < self.spool.end:
-            assert self.link is not None
-            try:
-                data = self.spool.read(self.cursor)
-            except OSError as error:
-                self._stop_keeping(error)
-                return
-            # Before it is sent, which may stop the flow.
-            self.cursor += len(data)
-            self.link.tell(data)
-        if self.spool is not None:
-            self.spool.forget_before(self.cursor - self.keep_bytes)
-            if self.link is not None and self.has_ended and self.cursor == self.spool.end:
-                self.link.said_all()
-        self.balance()
-
-    def balance(self) -> None:
-        """Hold the process back, or let it go on."""
-        if self.process is None or self.has_ended:
-            return
-        unsent = 0 if self.spool is None else self.spool.end - self.cursor
-        stop = unsent > self.keep_bytes or (self.link is not None and not self.is_flowing)
-        if stop is not self._is_held_back:
-            self._is_held_back = stop
-            if stop:
-                self.process.pauseProducing()
-            else:
-                self.process.resumeProducing()
-
-    # Who listens.
 
     def attach(self, link: ILink, position: int) -> None:
         """Send to this connection from a position on."""
-        old, self.link = self.link, link
-        if old is not None:
-            old.drop()
+        self.feed.connect(link, position)
         self.wait(None)
-        self.cursor, self.is_flowing = position, True
         acknowledged = Acknowledged(self.streaming, True, self.keeps_connections)
         link.tell(encode_message(acknowledged))
         assert self.producer is not None
         link.feed_from(self.producer)
-        self.send()
+        self.feed.send()
 
     def detach(self, ring: Callable[[], None]) -> None:
         """Go on without a connection, for a time."""
-        self.link, self.is_flowing = None, False
-        self.balance()
+        self.feed.disconnect()
         self.wait(ring)
 
     # Time, and the end.
@@ -202,12 +107,7 @@ class KeptCore:
     def finish(self, how: str) -> None:
         """Let go of everything."""
         self.wait(None)
-        if self.spool is not None:
-            self.spool.close()
-            self.spool = None
-        link, self.link = self.link, None
-        if link is not None:
-            link.close()
+        self.feed.close()
         self.over(how)
 
     def abandon(self, how: str) -> None:
@@ -228,17 +128,17 @@ _over = _builder.state("over")
 @_attached.upon(Keeping.told).loop()
 @_orphaned.upon(Keeping.told).loop()
 def _keep(keeping: Keeping, core: KeptCore, lines: bytes) -> None:
-    core.say(lines)
+    core.feed.say(lines)
 
 
 @_attached.upon(Keeping.finished).to(_delivering)
 def _deliver(keeping: Keeping, core: KeptCore, line: bytes) -> None:
-    core.say_last(line)
+    core.feed.say_last(line)
 
 
 @_orphaned.upon(Keeping.finished).to(_waiting)
 def _keep_the_end(keeping: Keeping, core: KeptCore, line: bytes) -> None:
-    core.say_last(line)
+    core.feed.say_last(line)
     core.wait(keeping.time_ran_out)
     core.unheard(True)
 
@@ -258,7 +158,7 @@ def _deliver_at_last(keeping: Keeping, core: KeptCore, link: ILink, position: in
 
 @_attached.upon(Keeping.lost).to(_orphaned)
 def _detach(keeping: Keeping, core: KeptCore) -> None:
-    core.log.info("agent.call_orphaned", **core.about)
+    core.feed.log.info("agent.call_orphaned", **core.feed.about)
     core.detach(keeping.time_ran_out)
 
 
@@ -333,7 +233,7 @@ class KeptCall:
         self._check()
 
     def feed_from(self, producer: ICallProcess) -> None:
-        self._core.process = producer
+        self._core.feed.process = producer
 
     # Connections, and who speaks there.
 
@@ -344,11 +244,7 @@ class KeptCall:
 
     def attach(self, link: ILink, since: int) -> bool:
         """Let another connection hear it, from record ``since`` on; tells whether that's there."""
-        spool = self._core.spool
-        try:
-            position = None if spool is None else spool.position_of(since)
-        except OSError:
-            position = None
+        position = self._core.feed.position_of(since)
         if position is None:
             return False
         self._keeping.attached(link, position)
@@ -357,18 +253,17 @@ class KeptCall:
 
     def lost(self, link: ILink) -> None:
         """A connection is gone, maybe one that was taken over long ago."""
-        if link is self._core.link:
+        if link is self._core.feed.link:
             self._keeping.lost()
             self._check()
 
     def _check(self) -> None:
-        """End it if nobody listens, and nobody can later because nothing is kept."""
-        if self._core.spool is None and self._core.link is None:
+        if self._core.feed.is_lost:
             self._keeping.cancelled()
 
     def cancel(self) -> bool:
         """End it, or forget it; tells whether there was something to end."""
-        had_ended = self._core.has_ended
+        had_ended = self._core.feed.has_ended
         self._keeping.cancelled()
         return not had_ended
 
@@ -379,18 +274,15 @@ class KeptCall:
     @property
     def bytes(self) -> int:
         """How much is kept of it."""
-        spool = self._core.spool
-        return 0 if spool is None else spool.end - spool.begin
+        return self._core.feed.bytes
 
     # The connection's flow.
 
     def pauseProducing(self) -> None:
-        self._core.is_flowing = False
-        self._core.balance()
+        self._core.feed.pause()
 
     def resumeProducing(self) -> None:
-        self._core.is_flowing = self._core.link is not None
-        self._core.send()
+        self._core.feed.resume()
         self._check()
 
     def stopProducing(self) -> None:

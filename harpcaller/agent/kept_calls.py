@@ -11,6 +11,7 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from harpcaller.agent.feed import Feed
 from harpcaller.agent.kept import KeptCall, KeptCore
 from harpcaller.agent.running import RunningCall
 from harpcaller.agent.seams import ICaller, ILink
@@ -140,15 +141,13 @@ class KeptCalls:
                 self._log.info("agent.kept_call_dropped", job=key[1], reason=how)
 
         spool = Spool(settings.folder, settings.keep_bytes // 2)
+        feed = Feed(settings.keep_bytes, spool, self._log, {"job": request.job})
         core = KeptCore(
             self._clock,
             settings.orphan_seconds,
-            settings.keep_bytes,
-            spool,
+            feed,
             unheard,
             over,
-            self._log,
-            {"job": request.job},
             settings.keeps_connections,
         )
         kept = KeptCall(core)

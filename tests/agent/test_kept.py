@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from harpcaller.agent.feed import Feed
 from harpcaller.agent.kept import KeptCall, KeptCore
 from harpcaller.agent.running import Core, RunningCall, make_running_call
 from harpcaller.agent.spool import MEMORY, Spool
@@ -36,16 +37,9 @@ class KeptCase(HouseCase):
         self.over: list[str] = []
         self.unheard: list[bool] = []
         self.exits: list[str] = []
-        self.core = KeptCore(
-            self.clock,
-            ORPHAN,
-            KEEP,
-            Spool(self.folder, KEEP // 2),
-            self.unheard.append,
-            self.over.append,
-            EventLog("agent"),
-            {"job": "j"},
-        )
+        spool = Spool(self.folder, KEEP // 2)
+        self.feed = Feed(KEEP, spool, EventLog("agent"), {"job": "j"})
+        self.core = KeptCore(self.clock, ORPHAN, self.feed, self.unheard.append, self.over.append)
         self.kept = KeptCall(self.core)
         core = Core(self.kept, self.clock, None, 5.0, self.exits.append, lambda: None)
         self.call: RunningCall = make_running_call(core)
@@ -167,7 +161,7 @@ class LifeTests(KeptCase):
         self.call.exited("normally")
         self.clock.advance(ORPHAN - 1)
         self.attach(0)
-        self.kept.lost(self.core.link or self.link)
+        self.kept.lost(self.feed.link or self.link)
         self.clock.advance(ORPHAN)
         self.assertEqual(["unheard"], self.over)
         self.assertFalse(self.kept.attach(FakeLink(), 0))
@@ -251,7 +245,7 @@ class BrokenSpoolTests(KeptCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.core.spool = Spool("/nonexistent", KEEP // 2)
+        self.feed.spool = Spool("/nonexistent", KEEP // 2)
 
     def fill(self) -> bytes:
         big = b'{"stream":"%s"}\n' % (b"x" * MEMORY)
@@ -302,7 +296,7 @@ class UnreadableSpoolTests(KeptCase):
     def setUp(self) -> None:
         super().setUp()
         spool = FaultySpool(self.folder, KEEP // 2)
-        self.core.spool = spool
+        self.feed.spool = spool
         self.kept.lost(self.link)
         self.call.said(RECORD * 3)
         spool.is_broken = True
@@ -340,7 +334,7 @@ EVENTS: dict[str, Callable[[KeptCase], object]] = {
     "told": lambda case: case.kept.tell(RECORD),
     "finished": lambda case: case.kept.finish(ANSWER),
     "attached": lambda case: case.kept.attach(FakeLink(), 0),
-    "lost": lambda case: case.kept.lost(case.core.link or case.link),
+    "lost": lambda case: case.kept.lost(case.feed.link or case.link),
     "cancelled": lambda case: case.kept.cancel(),
     "time_ran_out": lambda case: case.kept.give_up(),
 }
