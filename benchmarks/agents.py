@@ -8,7 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from benchmarks.processes import Server, serving
-from harpcaller.testing.installation import Daemon, free_port, our_command
+from harpcaller.testing.installation import (
+    Daemon,
+    free_port,
+    our_command,
+    write_agent_configuration,
+)
 
 #: Runs an agent in a folder, with this certificate and key.
 Agent = Callable[[Path, Path, Path], AbstractContextManager[Server]]
@@ -26,19 +31,8 @@ def ping():
 def hold():
     time.sleep(3600)
 """
-CONF = """\
-network:
-  address: 127.0.0.1
-  port: {port}
-  certfile: {certificate}
-  keyfile: {key}
-authentication:
-  module: harpd.auth.inconfig
-  users:
-    bench: "plain:secret"
-limits:
-  max_calls: 1024
-"""
+CREDENTIALS = "bench", "secret"
+LIMITS = "limits:\n  max_calls: 1024\n"
 
 
 def stub(folder: Path, certificate: Path, key: Path) -> AbstractContextManager[Server]:
@@ -63,8 +57,9 @@ def harpd(folder: Path, certificate: Path, key: Path) -> Iterator[Server]:
     procedures = folder / PROCEDURES_FILE
     procedures.write_text(PROCEDURES)
     conf = folder / "harpd.conf"
-    conf.touch(0o600)
-    conf.write_text(CONF.format(port=port, certificate=certificate, key=key))
+    write_agent_configuration(conf, port, certificate, key, CREDENTIALS)
+    with conf.open("a") as file:
+        file.write(LIMITS)
     command = our_command("harpd", f"--config={conf}", f"--procedures={procedures}")
     log = folder / "harpd.log"
     with log.open("wb") as output:

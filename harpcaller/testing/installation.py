@@ -28,6 +28,8 @@ PATIENCE = 60.0
 #: The name that the agent has in the registry.
 HOST = "web01.example.net"
 
+_USER, _PASSWORD = "dispatcher", "not a secret"
+
 _HARPD_CONF = """\
 network:
   address: 127.0.0.1
@@ -37,7 +39,7 @@ network:
 authentication:
   module: harpd.auth.inconfig
   users:
-    dispatcher: "plain:not a secret"
+    {user}: "plain:{password}"
 """
 
 _HARPCALLER_TOML = """\
@@ -60,6 +62,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def write_agent_configuration(
+    path: Path, port: int, certificate: Path, key: Path, credentials: tuple[str, str]
+) -> None:
+    """Write an agent's configuration with one user; others may not read it."""
+    user, password = credentials
+    path.touch(0o600)
+    path.write_text(
+        _HARPD_CONF.format(
+            port=port, certificate=certificate, key=key, user=user, password=password
+        )
+    )
 
 
 @attrs.define
@@ -124,10 +139,12 @@ class Installation:
         authority = make_authority()
         (self.folder / "ca.pem").write_bytes(authority.certificate_pem)
         files = authority.issue(HOST, names=[HOST]).write(self.folder, "agent")
-        conf = self.folder / "harpd.conf"
-        conf.touch(0o600)
-        conf.write_text(
-            _HARPD_CONF.format(port=self.agent_port, certificate=files.certificate, key=files.key)
+        write_agent_configuration(
+            self.folder / "harpd.conf",
+            self.agent_port,
+            files.certificate,
+            files.key,
+            (_USER, _PASSWORD),
         )
 
     def _write_registry(self) -> None:
@@ -135,7 +152,7 @@ class Installation:
             "hostname": HOST,
             "address": "127.0.0.1",
             "port": self.agent_port,
-            "credentials": {"user": "dispatcher", "password": "not a secret"},
+            "credentials": {"user": _USER, "password": _PASSWORD},
         }
         hosts = self.folder / "hosts.json"
         hosts.write_bytes(encode(entry) + b"\n")
