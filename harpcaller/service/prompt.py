@@ -46,10 +46,11 @@ class PromptServer(Server):
             self._gathered += data
             return
         if self.connected and not (self._is_behind or self.TLS):
-            sent = self.writeSomeData(data)
-            # Anything else is an error, which Twisted meets again in the reactor's next turn.
-            if isinstance(sent, int):
-                data = data[sent:]
+            try:
+                sent = self.socket.send(data)
+            except OSError:
+                sent = 0  # it is full, or Twisted meets the error again when it writes the rest
+            data = data[sent:]
         if data:
             super().write(data)
 

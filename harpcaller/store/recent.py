@@ -7,6 +7,7 @@ for the longest goes first.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from harpcaller.wire.client import JobId
@@ -29,14 +30,15 @@ class Recent(Generic[_T]):
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
         self._bytes = 0
-        self._things: dict[JobId, tuple[_T, int]] = {}  # the longest unasked first
+        #: The longest unasked first; a plain dict is slow to tell which is its first.
+        self._things: OrderedDict[JobId, tuple[_T, int]] = OrderedDict()
 
     def get(self, job_id: JobId) -> _T | None:
         """Give what is remembered of a job, if anything is."""
-        found = self._things.pop(job_id, None)
+        found = self._things.get(job_id)
         if found is None:
             return None
-        self._things[job_id] = found
+        self._things.move_to_end(job_id)
         return found[0]
 
     def put(self, job_id: JobId, thing: _T, carried: int) -> None:

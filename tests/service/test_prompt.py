@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
@@ -42,28 +42,31 @@ class _Answering(Protocol):
             self.transport.write(b"answer\n")
 
 
-class _Noting(PromptServer):
-    """Notes what it gives to its socket."""
+class _Noting(socket.socket):
+    """Notes what it is given to send."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, other: socket.socket) -> None:
+        super().__init__(fileno=other.detach())
         self.sent: list[bytes] = []
 
-    def writeSomeData(self, data: bytes) -> int | ConnectionLost:
-        self.sent.append(data)
-        return super().writeSomeData(data)
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        self.sent.append(bytes(data))
+        return super().send(data, flags)
 
 
 class PromptTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
         here, self.peer = socket.socketpair()
-        for each in (here, self.peer):
+        self.socket = _Noting(here)
+        for each in (self.socket, self.peer):
             each.setblocking(False)
             self.addCleanup(each.close)
         self.reactor = MemoryReactor()
         protocol = _Answering()
-        self.connection = _Noting(here, protocol, ("", 0), None, 0, self.reactor)
+        self.connection = PromptServer(
+            self.socket, protocol, ("", 0), cast(Any, None), 0, self.reactor
+        )
         protocol.makeConnection(self.connection)
 
     def waits(self) -> bool:
@@ -98,7 +101,7 @@ class PromptTests(HouseCase):
         self.peer.send(b"question\n" * 3)
         self.connection.doRead()
         self.connection.write(b"more\n")
-        self.assertEqual([b"answer\n" * 3, b"more\n"], self.connection.sent)
+        self.assertEqual([b"answer\n" * 3, b"more\n"], self.socket.sent)
 
     def test_more_than_the_socket_takes(self) -> None:
         """The rest goes out by and by; what is written meanwhile stands behind it."""
