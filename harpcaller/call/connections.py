@@ -11,10 +11,9 @@ from twisted.internet.interfaces import (
     IProtocol,
     IReactorTime,
     IStreamClientEndpoint,
-    ITransport,
 )
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from harpcaller.call.context import AgentContext, AgentTLS
@@ -24,6 +23,7 @@ from harpcaller.call.protocol import AgentProtocol
 from harpcaller.errors import CallTimeout
 from harpcaller.interfaces import Host
 from harpcaller.job.patience import Patience, seconds
+from harpcaller.tls import UnbufferedTLS
 
 
 class Connections:
@@ -103,31 +103,6 @@ class Connections:
         return attempt.outcome
 
 
-class _TLS(TLSMemoryBIOProtocol):
-    """TLS as Twisted does it, without the buffering of small writes: the request is the only one.
-
-    It doesn't say which interfaces its transport has; to find out and say so takes a twentieth of
-    all that a connection takes, and nobody asks.
-    """
-
-    def makeConnection(self, transport: ITransport) -> None:
-        """Begin the handshake."""
-        super().makeConnection(_Through(transport))
-        self.transport = transport
-
-
-class _Through:
-    """A transport of which nobody can tell what it is."""
-
-    def __init__(self, transport: ITransport) -> None:
-        self._transport = transport
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._transport, name)
-
-
 class _Attempt:
     """One connection on its way: to be made, and to be secured.
 
@@ -154,7 +129,8 @@ class _Attempt:
         factory = Factory.forProtocol(lambda: agent)
         factory.noisy = False
         wrapped = TLSMemoryBIOFactory(agent.tls, True, factory, self._clock)
-        wrapped.protocol = _TLS
+        # The request is the only write.
+        wrapped.protocol = UnbufferedTLS
         try:
             self._step = endpoint.connect(wrapped)
         except Exception:  # noqa: BLE001  # what a name can't be, say

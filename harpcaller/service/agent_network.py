@@ -47,6 +47,7 @@ from harpcaller.agent.server import Door
 from harpcaller.logs.events import EventLog, forget
 from harpcaller.service.reactor import Reactor, steady_reactor
 from harpcaller.service.server_tls import Identity, ServerTLS, make_context
+from harpcaller.tls import BufferedTLS
 
 _log = EventLog("agent")
 
@@ -109,6 +110,7 @@ class Network:
             steady=time.monotonic,
         )
         self._factory = TLSMemoryBIOFactory(self._tls, False, self._door, reactor)
+        self._factory.protocol = BufferedTLS
         self._factory.noisy = False
         self._ports: list[IListeningPort] = []
         self._meet_by(terms)
