@@ -164,6 +164,7 @@ class Catalogue:
             found.started_at,
             found.ended_at,
         )
+        self._index.write_if_many()
 
     def _listed(self, row: Row) -> StoredJob | None:
         if row.status is not None:

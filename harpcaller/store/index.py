@@ -1,9 +1,10 @@
 """The index: what a list of jobs shows, in order of submission, and when jobs ended.
 
 An SQLite database that can always be thrown away: it is made anew from the jobs' files, and
-no job's life hangs on it.  Changes are gathered and written many at a time; every question
-is answered after writing what was gathered.  It isn't synced on its own: the store's
-checkpoint does that before it drops the journal that could tell the same again.
+no job's life hangs on it.  Changes are gathered and written many at a time; that takes most of a
+millisecond, so who adds them says when.  Every question is answered after writing what was
+gathered.  It isn't synced on its own: the store's checkpoint does that before it drops the
+journal that could tell the same again.
 """
 
 from __future__ import annotations
@@ -177,16 +178,16 @@ class Index:
         self._inserts.pop(serial, None)
         self._removals.append((serial,))
         self._changed()
+        self.write_if_many()
 
     def _changed(self) -> None:
         self._pending += 1
-        if self._pending >= self._write_at:
-            self._try_to_write()
 
-    def _try_to_write(self) -> None:
-        """Write in passing: trouble is for whoever asks next."""
-        with suppress(sqlite3.Error, IndexLost):
-            self.flush()
+    def write_if_many(self) -> None:
+        """Write what is gathered if that is much; trouble is for whoever asks next."""
+        if self._pending >= self._write_at:
+            with suppress(sqlite3.Error, IndexLost):
+                self.flush()
 
     def flush(self) -> None:
         """Write what is gathered.

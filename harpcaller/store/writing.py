@@ -154,6 +154,7 @@ class Writing:
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.done.callback(None)
+        self._index.write_if_many()
         if self._file_due() and not (self._is_filing or self._background.is_stopping):
             self._is_filing = True
             self._background.start(self._file_at_rest(), "store.filing_bug")

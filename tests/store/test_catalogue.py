@@ -366,6 +366,12 @@ class TroubleTests(IndexCase):
         self.let_turn()
         self.assertEqual(ALL, self.states())
 
+    def test_many_taken_out(self) -> None:
+        """However many jobs are taken out in one go, the index keeps up."""
+        for number in range(1000, 21_100):
+            self.store._rooms.index.remove(number)  # type: ignore[union-attr]  # quicker than jobs
+        self.assertEqual(ALL, self.states())
+
     def test_half_written(self) -> None:
         """Changes that fail half way are taken back, and written whole later."""
         connection = self.connections[0]

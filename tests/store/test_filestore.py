@@ -89,6 +89,20 @@ class StoreThenTellTests(SteppedCase):
         self.lane.step()
         self.assertEqual("web01", self.successResultOf(seen).host)
 
+    def test_told_before_the_index_is_written(self) -> None:
+        """Nobody waits for the index, which is written when many changes have gathered."""
+        seen: list[str] = []
+        rooms = self.store._rooms
+        assert rooms is not None
+        rooms.index._connection.set_trace_callback(lambda sql: seen.append(sql.split()[0]))
+        added = [self.store.add(job(number), Submitted(call(), 1.0)) for number in range(201)]
+        for one in added:
+            _ = one.addCallback(lambda _: seen.append("told"))
+        self.lane.drain()
+        self.assertEqual(["told"] * 201, [what for what in seen if what == "told"])
+        self.assertEqual("BEGIN", seen[201])
+        self.assertIn("COMMIT", seen)
+
     def test_many_share_one_write(self) -> None:
         """What fifty submitters ask for at once is two writes, not fifty."""
         for number in range(50):
