@@ -29,7 +29,12 @@ from uuid import uuid4
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IListeningPort,
+    IPushProducer,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
 from twisted.protocols.basic import LineOnlyReceiver
@@ -38,6 +43,7 @@ from twisted.python.failure import Failure
 from harpcaller.facts import Submitted
 from harpcaller.interfaces import IDispatcher, Requester
 from harpcaller.listener.protocol import ClientFactory, ClientSettings
+from harpcaller.service.prompt import be_prompt
 from harpcaller.service.reactor import Reactor
 from harpcaller.store.heads import head_line
 from harpcaller.wire.client import Call, JobId
@@ -273,10 +279,12 @@ def serve(protocol: Callable[[], Protocol]) -> None:
     serve_by(Factory.forProtocol(protocol))
 
 
-def serve_by(factory: Factory) -> None:
+def serve_by(factory: Factory, *prepare: Callable[[IListeningPort], IListeningPort]) -> None:
     """Listen, and say where."""
-    listening = TCP4ServerEndpoint(reactor, 0, backlog=1024, interface="127.0.0.1")
-    listening.listen(factory).addCallback(lambda port: print(port.getHost().port, flush=True))
+    opened = TCP4ServerEndpoint(reactor, 0, backlog=1024, interface="127.0.0.1").listen(factory)
+    for step in prepare:
+        opened.addCallback(step)
+    opened.addCallback(lambda port: print(port.getHost().port, flush=True))
 
 
 def main() -> None:
@@ -290,7 +298,7 @@ def main() -> None:
         serve(lambda: Keeping(appending))
     elif what == "submissions":
         dispatcher = cast(IDispatcher, AppendingDispatcher(Appending(Path(rest[0]))))
-        serve_by(ClientFactory(dispatcher, ClientSettings(), reactor))
+        serve_by(ClientFactory(dispatcher, ClientSettings(), reactor), be_prompt)
     elif what == "relay":
         endpoint = agent(rest[0], rest[1])
         serve(lambda: Follower(endpoint, ",".join(rest[2:])))

@@ -108,13 +108,10 @@ class Listening:
         self, address: ListenAddress, interface: str, factory: IProtocolFactory
     ) -> IListeningPort:
         try:
-            port: IListeningPort = self._reactor.listenTCP(
-                address.port, factory, _BACKLOG, interface
-            )
+            port = be_prompt(self._reactor.listenTCP(address.port, factory, _BACKLOG, interface))
         except CannotListenError as error:
             words = getattr(error.socketError, "strerror", None) or str(error.socketError)
             raise CannotListen(f"listen: cannot listen on {address}: {words}") from None
-        be_prompt(port)
         place = port.getHost()
         assert isinstance(place, (IPv4Address, IPv6Address))
         _log.info(

@@ -55,7 +55,8 @@ class PromptServer(Server):
             super().write(data)
 
 
-def be_prompt(port: IListeningPort) -> None:
-    """Have connections that come by this port be such; those that have come stay what they are."""
+def be_prompt(port: IListeningPort) -> IListeningPort:
+    """Have the connections that come by a port be such, and give it back."""
     # Twisted has no argument for it, but an attribute of the class that an instance may replace.
     vars(port)["transport"] = PromptServer
+    return port
