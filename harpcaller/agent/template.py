@@ -104,8 +104,8 @@ class Template:
         self._ending: set[ForkedCall] = set()
         self._uncounted: set[ForkedCall] = set()
         self._count_at = 0.0
-        self._poller = select.poll()
-        self._poller.register(control, select.POLLIN)
+        self._poller = select.epoll()  # which costs no more for a thousand calls that run
+        self._poller.register(control, select.EPOLLIN)
 
     def run(self) -> None:
         """Serve until the server is gone and all calls have ended."""
@@ -119,16 +119,16 @@ class Template:
             self._count()
 
     def _patience(self) -> float | None:
-        """How long to wait for something to happen, in milliseconds."""
+        """How long to wait for something to happen, in seconds; None is any time."""
         deadline = self._count_at if self._uncounted else math.inf
         for call in self._ending:
             if call.code is not None:
-                return _LOOK_EVERY * 1000
+                return _LOOK_EVERY
             assert call.kill_at is not None
             deadline = min(deadline, call.kill_at)
         if deadline == math.inf:
             return None
-        return max(0.0, deadline - self._clock()) * 1000 + 1
+        return max(0.0, deadline - self._clock())
 
     def _hear(self) -> None:
         try:
@@ -184,7 +184,7 @@ class Template:
             is_counted = self._kernel_counts and cgroup is not None
             if self._order.max_processes is not None and not is_counted:
                 self._uncounted.add(call)
-            self._poller.register(pidfd, select.POLLIN)
+            self._poller.register(pidfd, select.EPOLLIN)
 
     def _is_unable(self, number: int, error: OSError, cgroup: Cgroup | None) -> None:
         self._let_go(cgroup)
@@ -192,7 +192,6 @@ class Template:
 
     def _be_a_call(self, ends: tuple[int, int], cgroup: Cgroup | None) -> NoReturn:
         """Go on as the worker, or as its keeper."""
-
         try:
             self._forget_all()
             if cgroup is None:
@@ -214,6 +213,7 @@ class Template:
         part of what it set up.
         """
         _close((*self._by_pidfd, *self._descriptors))
+        self._poller.close()
         self._control.close()
 
     def _reap(self, call: ForkedCall) -> None:
