@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from harpcaller.dispatcher.ends import Ends, was_logged
 from harpcaller.dispatcher.following import Follower, unaccounted
-from harpcaller.dispatcher.living import LivingJob
+from harpcaller.dispatcher.living import LivingJob, NextTurn
 from harpcaller.dispatcher.running import Running
 from harpcaller.dispatcher.shield import shielded
 from harpcaller.errors import MissingResult, Shutdown, StorageError
@@ -101,12 +101,13 @@ class Dispatcher:
         self._now = now
         self._random_bytes = random_bytes
         self._living: dict[JobId, LivingJob] = {}
+        self._next_turn = NextTurn(clock)
         self._ends = Ends(store, clock, self._dismiss)
         self._running = Running(
             store=store,
             hosts=hosts,
             caller=caller,
-            clock=clock,
+            next_turn=self._next_turn,
             now=now,
             limits=self._limits,
             ended=self._ends.write_or_log,
@@ -222,7 +223,7 @@ class Dispatcher:
             # It has ended, but that is nobody's to know before it is stored.
             if self._ends.are_owed(job):
                 return fail(StorageError("the job has ended, but its end can't be stored now"))
-            return job.wait_for_end(self._clock).addCallback(lambda _: False)
+            return job.wait_for_end(self._next_turn).addCallback(lambda _: False)
         if job.run is not None:
             job.run.cancel()
         return shielded(self._ends.write(job, ended).addCallback(lambda _: True))
@@ -295,7 +296,7 @@ class Dispatcher:
             return self._past_ending(job_id, wait)
         if not wait:
             return succeed(None)
-        over = job.wait_for_end(self._clock)
+        over = job.wait_for_end(self._next_turn)
         return over.addCallback(lambda _: self._past_ending(job_id, wait))
 
     def _past_ending(self, job_id: JobId, wait: bool) -> Deferred[Ending | None]:
@@ -313,7 +314,11 @@ class Dispatcher:
     def follow(self, job_id: JobId, since: int) -> IFollower:
         """Read from record ``since`` on until the end."""
         return Follower(
-            job_id, since, store=self._store, living=self._living.get, clock=self._clock
+            job_id,
+            since,
+            store=self._store,
+            living=self._living.get,
+            next_turn=self._next_turn,
         )
 
     def position(self, job_id: JobId, recent: int) -> Deferred[int]:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from harpcaller.dispatcher.living import Crowd, LivingJob
+from harpcaller.dispatcher.living import Crowd, LivingJob, NextTurn
 from harpcaller.dispatcher.outcome import outcome
 from harpcaller.errors import StorageError
 from harpcaller.interfaces import Ended, IJobStore
@@ -38,7 +38,7 @@ class Ends:
         self._clock = clock
         self._dismiss = dismiss
         self._under_way = 0
-        self._none_under_way = Crowd(clock)
+        self._none_under_way = Crowd(NextTurn(clock))
         self._retries: dict[LivingJob, tuple[Ended, IDelayedCall]] = {}
         self._last_chance = False
 

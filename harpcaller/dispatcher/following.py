@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from harpcaller.dispatcher.living import LivingJob
+from harpcaller.dispatcher.living import LivingJob, NextTurn
 from harpcaller.errors import MissingResult
 from harpcaller.interfaces import IFollower, IJobStore, Page
 from harpcaller.wire.client import JobId
@@ -26,6 +25,7 @@ class Follower:
     Args:
         living: Finds the job while it lives.
         since: The number of the first record wanted.
+        next_turn: When those who wait go on.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Follower:
         *,
         store: IJobStore,
         living: Callable[[JobId], LivingJob | None],
-        clock: IReactorTime,
+        next_turn: NextTurn,
     ) -> None:
         self._job_id = job_id
         self._since = since
         self._store = store
         self._living = living
-        self._clock = clock
+        self._next_turn = next_turn
 
     def next_page(self) -> Deferred[Page]:
         """Wait for records or the ending."""
@@ -60,7 +60,7 @@ class Follower:
                 return page
             if job is None:
                 raise unaccounted()
-            await job.wait_for_news(self._clock, version)
+            await job.wait_for_news(self._next_turn, version)
 
 
 def unaccounted() -> MissingResult:

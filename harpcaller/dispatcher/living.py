@@ -7,6 +7,7 @@ from the store when the job's turn comes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -18,10 +19,32 @@ from harpcaller.wire.client import JobId
 
 
 @attrs.define(eq=False)
+class NextTurn:
+    """What is to be done on the clock's next turn, in order; nothing of it may raise.
+
+    Jobs end together, as their ends are stored together, and a timer for each is dear.
+    """
+
+    _clock: IReactorTime
+    _work: list[Callable[[], None]] = attrs.Factory(list)
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Do something then."""
+        if not self._work:
+            self._clock.callLater(0, self._do)
+        self._work.append(work)
+
+    def _do(self) -> None:
+        work, self._work = self._work, []
+        for each in work:
+            each()
+
+
+@attrs.define(eq=False)
 class Crowd:
     """Those who wait for one thing to happen, told on the clock's next turn, in order."""
 
-    _clock: IReactorTime
+    _next_turn: NextTurn
     _waiting: dict[Deferred[None], None] = attrs.Factory(dict)
     _telling: bool = False
 
@@ -39,7 +62,7 @@ class Crowd:
         """Let everybody go on soon; who comes until then goes with them."""
         if self._waiting and not self._telling:
             self._telling = True
-            self._clock.callLater(0, self._tell)
+            self._next_turn.call(self._tell)
 
     def _tell(self) -> None:
         self._telling = False
@@ -79,20 +102,20 @@ class LivingJob:
     _news: Crowd | None = None
     _end: Crowd | None = None
 
-    def wait_for_news(self, clock: IReactorTime, seen: int) -> Deferred[None]:
+    def wait_for_news(self, next_turn: NextTurn, seen: int) -> Deferred[None]:
         """Wait until more is stored than in version ``seen``."""
         if self.over or self.version != seen:
             return succeed(None)
         if self._news is None:
-            self._news = Crowd(clock)
+            self._news = Crowd(next_turn)
         return self._news.wait()
 
-    def wait_for_end(self, clock: IReactorTime) -> Deferred[None]:
+    def wait_for_end(self, next_turn: NextTurn) -> Deferred[None]:
         """Wait until the end is stored."""
         if self.over:
             return succeed(None)
         if self._end is None:
-            self._end = Crowd(clock)
+            self._end = Crowd(next_turn)
         return self._end.wait()
 
     def stored(self) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from harpcaller.dispatcher.living import Crowd, LivingJob
+from harpcaller.dispatcher.living import Crowd, LivingJob, NextTurn
 from harpcaller.dispatcher.sink import JobSink
 from harpcaller.errors import (
     LeftRunning,
@@ -30,7 +29,7 @@ class Running:
     """The jobs that run, from their turns until their ends are stored.
 
     Args:
-        clock: Those who wait are told on its next turn.
+        next_turn: When those who wait are told.
         now: The wall clock, in Unix seconds.
         limits: How long a call may take that starts now.
         ended: Called with each job that has come to its end, to store it; not with one that
@@ -43,7 +42,7 @@ class Running:
         store: IJobStore,
         hosts: IHosts,
         caller: ICaller,
-        clock: IReactorTime,
+        next_turn: NextTurn,
         now: Callable[[], float],
         limits: Callable[[Call], Limits],
         ended: Callable[[LivingJob, Ended], object],
@@ -57,7 +56,7 @@ class Running:
         self._all: dict[LivingJob, None] = {}  # in the order of their starts
         #: Those of them that can't be left to their agents.
         self._bound: dict[LivingJob, None] = {}
-        self._none_bound = Crowd(clock)
+        self._none_bound = Crowd(next_turn)
 
     # --- Carrying out ------------------------------------------------------------------
 

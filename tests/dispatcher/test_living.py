@@ -6,7 +6,7 @@ from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from harpcaller.dispatcher.living import Crowd, LivingJob
+from harpcaller.dispatcher.living import Crowd, LivingJob, NextTurn
 from harpcaller.wire.client import JobId
 from tests.house import HouseCase
 
@@ -15,10 +15,24 @@ def _note(told: list[int], number: int, _: None) -> None:
     told.append(number)
 
 
+class NextTurnTests(HouseCase):
+    def test_one_timer_for_all(self) -> None:
+        """In order; what is added in the turn is done after the rest."""
+        done: list[int] = []
+        next_turn = NextTurn(self.clock)
+        next_turn.call(lambda: next_turn.call(lambda: done.append(3)))
+        next_turn.call(lambda: done.append(1))
+        next_turn.call(lambda: done.append(2))
+        self.assertEqual(1, len(self.clock.getDelayedCalls()))
+        self.assertEqual([], done)
+        self.clock.advance(0)
+        self.assertEqual([1, 2, 3], done)
+
+
 class CrowdTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
-        self.crowd = Crowd(self.clock)
+        self.crowd = Crowd(NextTurn(self.clock))
 
     def test_everybody_is_told_once(self) -> None:
         """On the clock's next turn, in the order they came, however often it was asked."""
@@ -83,13 +97,14 @@ class CrowdTests(HouseCase):
 class LivingJobTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
+        self.next_turn = NextTurn(self.clock)
         self.job = LivingJob(JobId("x"), "web01", "p")
 
     def test_news_that_came_already(self) -> None:
         """Nobody waits for what has happened since they looked."""
         self.job.stored()
-        self.successResultOf(self.job.wait_for_news(self.clock, 0))
-        waiting = self.job.wait_for_news(self.clock, 1)
+        self.successResultOf(self.job.wait_for_news(self.next_turn, 0))
+        waiting = self.job.wait_for_news(self.next_turn, 1)
         self.assertNoResult(waiting)
         self.job.stored()
         self.clock.advance(0)
@@ -98,18 +113,18 @@ class LivingJobTests(HouseCase):
     def test_end_that_came_already(self) -> None:
         """After the end there is nothing to wait for."""
         self.job.ended()
-        self.successResultOf(self.job.wait_for_end(self.clock))
-        self.successResultOf(self.job.wait_for_news(self.clock, self.job.version))
+        self.successResultOf(self.job.wait_for_end(self.next_turn))
+        self.successResultOf(self.job.wait_for_news(self.next_turn, self.job.version))
 
     def test_news_are_not_the_end(self) -> None:
         """A record wakes those who follow, not those who want the result; the end wakes both."""
-        end = self.job.wait_for_end(self.clock)
-        news = self.job.wait_for_news(self.clock, 0)
+        end = self.job.wait_for_end(self.next_turn)
+        news = self.job.wait_for_news(self.next_turn, 0)
         self.job.stored()
         self.clock.advance(0)
         self.successResultOf(news)
         self.assertNoResult(end)
-        news = self.job.wait_for_news(self.clock, 1)
+        news = self.job.wait_for_news(self.next_turn, 1)
         self.job.ended()
         self.clock.advance(0)
         self.successResultOf(news)
