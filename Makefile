@@ -19,8 +19,7 @@ demo: $(READY) ## the main job for real: agent, dispatcher, calls, results
 	$(BIN)/python etc/demo/demo.py
 
 test: lint types layers ## everything that CI runs
-	$(MAKE) --jobs=2 --output-sync=target coverage plain
-	$(MAKE) docs demo
+	$(MAKE) --jobs=2 --output-sync=target coverage plain docs demo
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -45,8 +44,9 @@ coverage: $(READY) ## all tests under pytest, by branch; the floor is in pyproje
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+# Much of what they do is waiting for daemons: one process alone would be the last by far.
 plain: $(READY) ## all tests under trial
-	HYPOTHESIS_PROFILE=ci $(BIN)/python -m twisted.trial --reporter=text tests
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m twisted.trial --reporter=text --jobs=2 tests
 
 docs: $(READY)
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html doc doc/_build/html
