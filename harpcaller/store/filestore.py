@@ -92,7 +92,7 @@ class FileJobStore:
         reactor: IReactorFromThreads,
         durability: Durability = "full",
         sizes: Sizes | None = None,
-        lane: Callable[[str, IReactorFromThreads, IReactorTime], Lane] = ThreadLane,
+        lane: Callable[[str, IReactorFromThreads], Lane] = ThreadLane,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._directory = os.path.abspath(directory)
@@ -163,8 +163,8 @@ class FileJobStore:
             shelf.put(job)
         shelf.set_aside(found.unread)
         lanes = (
-            self._lane("harpcaller journal", self._reactor, self._clock),
-            self._lane("harpcaller checkpoint", self._reactor, self._clock),
+            self._lane("harpcaller journal", self._reactor),
+            self._lane("harpcaller checkpoint", self._reactor),
         )
         catalogue.lane = lanes[1]
         writing = Writing(

@@ -1,9 +1,9 @@
 """Group commit: what makes a thousand small writes durable with a few syncs.
 
-A batch is whatever came while the previous one was written and synced, or, if nothing was
-written, in one turn of the reactor; nobody waits on purpose.  The writing is done in a lane of its
-own by a :class:`~harpcaller.store.segments.SegmentWriter`; here is decided what is written when,
-and who is told.  What the entries mean is not known here.
+A batch is whatever came while the previous one was written and synced; nobody waits on
+purpose.  The writing is done in a lane of its own by a
+:class:`~harpcaller.store.segments.SegmentWriter`; here is decided what is written when, and who
+is told.  What the entries mean is not known here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Journal(Generic[_T]):
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nothing is being written, nor about to be."""
+        """Whether nothing is being written."""
         return not self._busy
 
     def add(self, entry: bytes, ticket: _T, *, sync: bool) -> None:
@@ -80,7 +80,7 @@ class Journal(Generic[_T]):
         if sync:
             self._sync = True
         if not self._busy:
-            self._gather()
+            self._start()
 
     def roll(self, oldest: int = 0) -> Deferred[int]:
         """Begin a new segment, with the next batch or at once; one at a time.
@@ -99,7 +99,7 @@ class Journal(Generic[_T]):
         rolls: Deferred[int] = Deferred()
         self._rolls = rolls
         if not self._busy:
-            self._gather()
+            self._start()
         return rolls
 
     def drained(self) -> Deferred[None]:
@@ -112,12 +112,7 @@ class Journal(Generic[_T]):
             drained.callback(None)
         return drained
 
-    def _gather(self) -> None:
-        """Find the lane idle: see what else comes in this turn of the reactor."""
-        self._busy = True
-        self._lane.gather(self._hand_over)
-
-    def _hand_over(self) -> None:
+    def _start(self) -> None:
         """Hand what has gathered to the lane."""
         self._busy = True
         entries, self._entries = self._entries, []
@@ -169,7 +164,7 @@ class Journal(Generic[_T]):
     def _go_on(self) -> None:
         self._busy = False
         if self._entries or self._rolls is not None:
-            self._hand_over()
+            self._start()
 
     def _tell_drained(self) -> None:
         if self._drained is not None and not self._busy:

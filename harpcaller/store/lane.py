@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 _T = TypeVar("_T")
@@ -20,9 +20,6 @@ _T = TypeVar("_T")
 
 class Lane(Protocol):
     """Where work is done in the order in which it was given."""
-
-    def gather(self, hand_over: Callable[[], None]) -> None:
-        """Have somebody hand over work when all that should go along with it is there."""
 
     def run(self, work: Callable[[], _T], done: Callable[[_T | Failure], None]) -> None:
         """Do work elsewhere, and tell its outcome in the reactor's thread."""
@@ -48,25 +45,16 @@ class ThreadLane:
     Args:
         name: The thread's name, for who looks at the process.
         reactor: Where outcomes are told: one ``callFromThread`` for each piece of work.
-        clock: The same reactor's.
     """
 
-    def __init__(self, name: str, reactor: IReactorFromThreads, clock: IReactorTime) -> None:
+    def __init__(self, name: str, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
-        self._clock = clock
         self._work: SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = (
             SimpleQueue()
         )
         # A daemon thread: a process that fails at start-up must not wait for it.
         self._thread = Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
-
-    def gather(self, hand_over: Callable[[], None]) -> None:
-        """See :class:`Lane`; what comes in one turn of the reactor goes together.
-
-        A piece of work takes some 50 microseconds to get into a thread and out of it again.
-        """
-        self._clock.callLater(0, hand_over)
 
     def run(self, work: Callable[[], _T], done: Callable[[_T | Failure], None]) -> None:
         """See :class:`Lane`."""
@@ -91,10 +79,6 @@ class ThreadLane:
 
 class InlineLane:
     """A lane for tools, which have nothing else to do: work is done at once, where it is given."""
-
-    def gather(self, hand_over: Callable[[], None]) -> None:
-        """See :class:`Lane`."""
-        hand_over()
 
     def run(self, work: Callable[[], _T], done: Callable[[_T | Failure], None]) -> None:
         """See :class:`Lane`."""

@@ -164,7 +164,7 @@ def _start(disk: Disk, directory: str) -> None:
         disk=disk,
         clock=clock,
         reactor=_NoThreads(),
-        lane=lambda name, reactor, clock: InlineLane(),
+        lane=lambda name, reactor: InlineLane(),
     )
     _finish(clock, store.open())
     while clock.getDelayedCalls():

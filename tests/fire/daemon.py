@@ -100,10 +100,6 @@ class ClockLane:
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any], None]]] = deque()
         self._busy = False
 
-    def gather(self, hand_over: Callable[[], None]) -> None:
-        """See :class:`~harpcaller.store.lane.Lane`."""
-        self._clock.callLater(0, hand_over)
-
     def run(self, work: Callable[[], _T], done: Callable[[_T | Failure], None]) -> None:
         """See :class:`~harpcaller.store.lane.Lane`."""
         self._waiting.append((work, done))
@@ -187,7 +183,7 @@ class Daemon:
             reactor=self.clock,
             durability=settings.durability,
             sizes=SIZES,
-            lane=lambda _name, _reactor, _clock: ClockLane(self.clock, lane_seconds),
+            lane=lambda _name, _reactor: ClockLane(self.clock, lane_seconds),
         )
         self._board = Board(self.clock)
         self._connections = Connections(

@@ -33,7 +33,7 @@ class StoreOnItTests(contract.ContractMixin):
             disk=disk,
             clock=self.clock,
             reactor=NoReactor(),
-            lane=lambda _name, _reactor, _clock: StraightLane(),
+            lane=lambda _name, _reactor: StraightLane(),
         )
 
 

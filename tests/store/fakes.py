@@ -36,10 +36,6 @@ class StraightLane:
     def __init__(self) -> None:
         self.is_stopped = False
 
-    def gather(self, hand_over: Callable[[], None]) -> None:
-        """See :class:`~harpcaller.store.lane.Lane`."""
-        hand_over()
-
     def run(self, work: Callable[[], _T], done: Callable[[_T | Failure], None]) -> None:
         """See :class:`~harpcaller.store.lane.Lane`."""
         try:
@@ -199,5 +195,5 @@ def file_store(
         reactor=NoReactor(),
         durability=durability,
         sizes=sizes,
-        lane=lambda name, reactor, clock: lane(name),
+        lane=lambda name, reactor: lane(name),
     )

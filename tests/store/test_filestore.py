@@ -33,7 +33,7 @@ class PrivacyTests(HouseCase):
             disk=RealDisk(),
             clock=self.clock,
             reactor=NoReactor(),
-            lane=lambda name, reactor, clock: StraightLane(),
+            lane=lambda name, reactor: StraightLane(),
         )
         self.successResultOf(store.open())
         self.clock.advance(0)

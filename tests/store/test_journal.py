@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 from harpcaller.logs.events import EventLog
 from harpcaller.store import segments
@@ -18,8 +17,8 @@ from tests.store.fakes import FaultyDisk, SteppedLane
 from tests.store.jobs import job
 
 
-class JournalCase(HouseCase):
-    """A test with a journal, and a lane that works when the test says so."""
+class JournalTests(HouseCase):
+    """Who waits, for what, and who is told when."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -28,24 +27,16 @@ class JournalCase(HouseCase):
         os.makedirs(f"{self.directory}/journal")
         self.writer = SegmentWriter(self.disk, self.directory, 0, synced=True)
         self.addCleanup(self.writer.close)
-        self.lane = self.make_lane()
+        self.lane = SteppedLane()
         self.told: list[object] = []
         self.journal: Journal[int] = Journal(
             self.writer,
             self.lane,
             serial=lambda: 5,
-            committed=self.committed,
+            committed=lambda tickets: self.told.append(list(tickets)),
             failed=self.failed,
             log=EventLog("test"),
         )
-
-    def committed(self, tickets: Sequence[int]) -> None:
-        """Note who was told."""
-        self.told.append(list(tickets))
-
-    def make_lane(self) -> SteppedLane:
-        """Make a lane to which work is handed over at once."""
-        return SteppedLane()
 
     def failed(self, tickets: Sequence[int], error: Exception) -> None:
         """Note who failed."""
@@ -57,12 +48,8 @@ class JournalCase(HouseCase):
             entry = segments.entry(job(number), 0, b"{}\n")
             self.journal.add(entry, number, sync=True)
 
-
-class JournalTests(JournalCase):
-    """Who waits, for what, and who is told when."""
-
     def test_first_goes_at_once(self) -> None:
-        """An entry that finds the disk idle doesn't wait for it."""
+        """An entry that finds the disk idle doesn't wait for others."""
         self.add(1)
         self.assertEqual(1, len(self.lane.waiting))
         self.assertEqual([], self.told)
@@ -170,81 +157,3 @@ class JournalTests(JournalCase):
         self.lane.step()
         self.assertEqual(2, len(self.told))
         self.successResultOf(drained)
-
-
-class GatheringLane(SteppedLane):
-    """A lane to which work is handed over at the end of a turn, as to a thread."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def gather(self, hand_over: Callable[[], None]) -> None:
-        """See :class:`~harpcaller.store.lane.Lane`."""
-        self._clock.callLater(0, hand_over)
-
-
-class GatheringTests(JournalCase):
-    """What comes in one turn of the reactor goes together."""
-
-    answers = 0
-
-    def make_lane(self) -> SteppedLane:
-        return GatheringLane(self.clock)
-
-    def committed(self, tickets: Sequence[int]) -> None:
-        """Note who was told, and have them go on at once."""
-        super().committed(tickets)
-        for number in tickets[: self.answers]:
-            self.add(100 + number)
-
-    def turn(self) -> None:
-        """End a turn, and have the disk do what it was given."""
-        self.clock.advance(0)
-        if self.lane.waiting:
-            self.lane.step()
-
-    def test_one_turn_is_one_batch(self) -> None:
-        """Those who come in one turn don't wait for the first of them to be written."""
-        self.add(1)
-        self.assertFalse(self.journal.is_at_rest)
-        self.add(2, 3)
-        self.assertEqual(0, len(self.lane.waiting))
-        self.turn()
-        self.assertEqual([[1, 2, 3]], self.told)
-        self.assertTrue(self.journal.is_at_rest)
-
-    def test_what_comes_of_telling(self) -> None:
-        """What those add who are told goes together, too."""
-        self.answers = 2
-        self.add(1, 2)
-        self.turn()
-        self.answers = 0
-        self.turn()
-        self.assertEqual([[1, 2], [101, 102]], self.told)
-
-    def test_disk_is_not_idle_for_that(self) -> None:
-        """What came while a batch was written is handed over as soon as it is."""
-        self.add(1)
-        self.clock.advance(0)
-        self.add(2)
-        self.lane.step()
-        self.assertEqual(1, len(self.lane.waiting))
-        self.lane.step()
-        self.assertEqual([[1], [2]], self.told)
-
-    def test_drained(self) -> None:
-        """What isn't handed over yet is waited for."""
-        self.add(1)
-        drained = self.journal.drained()
-        self.assertNoResult(drained)
-        self.turn()
-        self.successResultOf(drained)
-
-    def test_new_segment(self) -> None:
-        """A new segment that is wanted in the same turn has the batch."""
-        self.add(1)
-        rolled = self.journal.roll()
-        self.turn()
-        self.assertEqual(1, self.successResultOf(rolled))
-        self.assertEqual([[1]], self.told)

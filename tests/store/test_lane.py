@@ -39,7 +39,7 @@ class ThreadLaneTests(HouseCase):
     def setUp(self) -> None:
         super().setUp()
         self.mailbox = Mailbox()
-        self.lane = ThreadLane("test lane", self.mailbox, self.clock)
+        self.lane = ThreadLane("test lane", self.mailbox)
         self.addCleanup(self.lane.stop)
 
     def test_order_and_place(self) -> None:
@@ -50,14 +50,6 @@ class ThreadLaneTests(HouseCase):
         for _ in range(5):
             self.mailbox.make_one()
         self.assertEqual([(n, "test lane") for n in range(5)], told)
-
-    def test_gathering(self) -> None:
-        """Work is handed over when the reactor's turn is over."""
-        told: list[object] = []
-        self.lane.gather(lambda: told.append("handed over"))
-        self.assertEqual([], told)
-        self.clock.advance(0)
-        self.assertEqual(["handed over"], told)
 
     def test_failure(self) -> None:
         """An exception is an outcome, and the lane goes on."""
@@ -72,6 +64,6 @@ class ThreadLaneTests(HouseCase):
 
     def test_stop(self) -> None:
         """A stopped lane leaves no thread behind."""
-        lane = ThreadLane("short lane", self.mailbox, self.clock)
+        lane = ThreadLane("short lane", self.mailbox)
         lane.stop()
         self.assertNotIn("short lane", [thread.name for thread in threads()])

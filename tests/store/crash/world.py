@@ -63,7 +63,7 @@ class World:
             durability=self.durability,
             sizes=self.sizes,
             random_bytes=lambda size: b"\x2a" * size,
-            lane=lambda name, reactor, clock: self._lanes.setdefault(name, SteppedLane()),
+            lane=lambda name, reactor: self._lanes.setdefault(name, SteppedLane()),
         )
 
     # --- Turning -------------------------------------------------------------------------
