@@ -140,6 +140,12 @@ class PromptTests(HouseCase):
         self.assertTrue(self.waits())
         self.assertIsInstance(self.connection.doWrite(), ConnectionLost)
 
+    def test_peer_closes(self) -> None:
+        """The reactor hears of it, and nothing is sent."""
+        self.peer.shutdown(socket.SHUT_WR)
+        self.assertIsInstance(self.connection.doRead(), ConnectionDone)
+        self.assertEqual((b"", []), (self.received(), self.socket.sent))
+
     def test_after_the_end(self) -> None:
         """Nothing is written to a connection that is no more."""
         self.connection.connectionLost(Failure(ConnectionDone()))
