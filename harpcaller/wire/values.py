@@ -295,7 +295,7 @@ def encode(value: object) -> Raw:
 
 
 def encode_object(values: Mapping[str, object]) -> Raw:
-    """Write an object as :func:`encode` does, sooner if most of its values are text.
+    """Write an object, sooner than :func:`encode` does where most of its values are text.
 
     Raises:
         NotJSON: One of them has no JSON form.
