@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from errno import EMFILE
 from typing import NoReturn
 
 from harpcaller.agent import keeper, worker
@@ -98,7 +99,7 @@ class Template:
             self._terms_in_group = replace(self._terms, memory=None)
         self._clock = clock
         self._open = True
-        self._descriptors: deque[int] = deque()
+        self._worker_ends: deque[tuple[int, int] | None] = deque()
         self._calls: dict[int, ForkedCall] = {}
         self._by_pidfd: dict[int, ForkedCall] = {}
         self._ending: set[ForkedCall] = set()
@@ -133,13 +134,18 @@ class Template:
     def _hear(self) -> None:
         try:
             # Not recv_fds: Python forgets to pass on its flags.
-            data, ancillary, _, _ = self._control.recvmsg(
+            data, ancillary, flags, _ = self._control.recvmsg(
                 _PIECE, _DESCRIPTORS_SIZE, socket.MSG_CMSG_CLOEXEC
             )
         except ConnectionError:
-            data, ancillary = b"", []
-        for _, _, descriptors in ancillary:
-            self._descriptors.extend(memoryview(descriptors).cast("i"))
+            data, ancillary, flags = b"", [], 0
+        came = [one for _, _, sent in ancillary for one in memoryview(sent).cast("i")]
+        if flags & socket.MSG_CTRUNC:
+            _close(came)
+            self._worker_ends.append(None)  # there was no room for both
+        elif came:
+            one, other = came
+            self._worker_ends.append((one, other))
         if not data:
             self._abandoned()
             return
@@ -161,7 +167,10 @@ class Template:
             self._end(call, signal.SIGTERM, ORPHAN_GRACE)
 
     def _start(self, number: int) -> None:
-        worker_ends = self._descriptors.popleft(), self._descriptors.popleft()
+        worker_ends = self._worker_ends.popleft()
+        if worker_ends is None:
+            self._is_unable(number, OSError(EMFILE, os.strerror(EMFILE)), None)
+            return
         cgroup = None if self._cgroups is None else self._cgroups.new(number)
         try:
             pid = os.fork()  # noqa: TID251 - there are no threads here
@@ -212,7 +221,9 @@ class Template:
         Files that the procedures file opened while it was loaded stay open, as they are
         part of what it set up.
         """
-        _close((*self._by_pidfd, *self._descriptors))
+        _close(self._by_pidfd)
+        for ends in filter(None, self._worker_ends):
+            _close(ends)
         self._poller.close()
         self._control.close()
 
@@ -364,8 +375,9 @@ def serve(control: socket.socket) -> int:
     if cgroups is None:
         keeper.go_first()
     folder = None if cgroups is None else str(cgroups.folder)
+    template = Template(control, buffer, procedures, order, cgroups, time.monotonic)
     control.sendall(encode_line(Loaded(descriptions, _other_threads(), folder)))
-    Template(control, buffer, procedures, order, cgroups, time.monotonic).run()
+    template.run()
     if cgroups is not None:
         cgroups.close()
     return 0

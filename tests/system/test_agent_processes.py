@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -139,6 +140,24 @@ class CallTests(PlainCase):
         assert isinstance(ending, Failed)
         self.assertEqual("system_error", ending.type)
         self.assertIn("isn't a message", ending.message)
+
+    async def test_no_descriptors(self) -> None:
+        """A template without descriptors refuses calls, and serves when it has some again."""
+        await self.load()
+        pid = self.template._transport.pid
+        assert pid is not None
+        descriptors = Path(f"/proc/{pid}/fd")
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        for spare in (0, 1):  # a call comes with two
+            with self.subTest(spare=spare):
+                taken = 1 + max(int(one.name) for one in descriptors.iterdir())
+                _ = resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken + spare, before[1]))
+                self.assertIsNone(await self.ending_of("add", [1]))
+                self.assertEqual("no process could be started: Too many open files", self.how)
+                _ = resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+                self.assertEqual(3, await self.value_of("add", [1]))
+                self.assertEqual(taken - 1, max(int(one.name) for one in descriptors.iterdir()))
+        self.assertEqual(0, self.deaths)
 
     async def test_leaves_a_child(self) -> None:
         """A forked child that keeps the socket doesn't keep the call."""
