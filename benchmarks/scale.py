@@ -31,6 +31,8 @@ SPARE = 500
 PATIENCE_EACH = 0.5
 #: How long work may go on after the last of them is there, before it counts as none's, in seconds.
 SETTLED_SECONDS = 120.0
+#: For how many pauses in a row nothing must have been done.
+RESTS = 4
 
 
 @attrs.define
@@ -111,11 +113,15 @@ def weighing(here: World, count: int, seconds: float) -> Iterator[Weights]:
 
 
 def settle(here: World, pause: float) -> None:
-    """Wait until what making them leaves to do is done, such as folding the journal."""
+    """Wait until what making them leaves to do is done, such as folding the journal.
+
+    That begins a while after the last of them, so nothing must have been done for some pauses.
+    """
     deadline = time.perf_counter() + SETTLED_SECONDS
-    before = -1.0
-    while (now := here.processor_seconds()) != before and time.perf_counter() < deadline:
-        before = now
+    spent, rests = -1.0, 0
+    while rests < RESTS and time.perf_counter() < deadline:
+        before, spent = spent, here.processor_seconds()
+        rests = rests + 1 if spent == before else 0
         time.sleep(pause)
 
 
